@@ -1,0 +1,150 @@
+"""The five quality levels, nine scenes and eleven distortions, and the 495 sentences made of them.
+
+The one home of every label. A class is an id; ids follow LIQE's order, so label files of that
+project need no translation. What a class is called in a prompt is a `PromptPreset`, so wording can
+change without touching a label.
+
+A joint class is (quality q, scene s, distortion d) with index ``j = 99 q + 11 s + d``: a vector of 495
+reshapes to (5, 9, 11) without a permutation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+QUALITIES = ("bad", "poor", "fair", "good", "perfect")
+QUALITY_VALUES = (1.0, 2.0, 3.0, 4.0, 5.0)
+SCENES = (
+    "animal",
+    "cityscape",
+    "human",
+    "indoor",
+    "landscape",
+    "night",
+    "plant",
+    "still life",
+    "others",
+)
+DISTORTIONS = (
+    "JPEG2000",
+    "JPEG",
+    "noise",
+    "blur",
+    "color",
+    "contrast",
+    "over-exposure",
+    "under-exposure",
+    "spatial",
+    "quantization",
+    "other",
+)
+JOINT_SHAPE = (len(QUALITIES), len(SCENES), len(DISTORTIONS))
+JOINT_COUNT = len(QUALITIES) * len(SCENES) * len(DISTORTIONS)
+SCORE_RANGE = (QUALITY_VALUES[0], QUALITY_VALUES[-1])
+
+PresetName = Literal["paper", "liqe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptPreset:
+    """How the classes are worded. Scene and distortion words are in id order."""
+
+    name: PresetName
+    scene_words: tuple[str, ...]
+    distortion_words: tuple[str, ...]
+    article_by_sound: bool
+    """Write "an" before a vowel. LIQE always writes "a"; its weights were trained on that."""
+    full_stop: bool
+
+    def sentence(self, quality: int, scene: int, distortion: int) -> str:
+        """The prompt of one joint class, by ids.
+
+        Example:
+            >>> PRESETS["paper"].sentence(0, 0, 3)
+            'a photo of an animal with blur artifacts, which is of bad quality.'
+        """
+        scene_word = self.scene_words[scene]
+        article = "an" if self.article_by_sound and scene_word[0] in "aeiou" else "a"
+        return (
+            f"a photo of {article} {scene_word} with {self.distortion_words[distortion]} artifacts, "
+            f"which is of {QUALITIES[quality]} quality" + ("." if self.full_stop else "")
+        )
+
+    def sentences(self) -> list[str]:
+        """All 495 prompts in joint order: quality outermost, distortion innermost."""
+        return [
+            self.sentence(q, s, d)
+            for q in range(len(QUALITIES))
+            for s in range(len(SCENES))
+            for d in range(len(DISTORTIONS))
+        ]
+
+
+PRESETS: dict[str, PromptPreset] = {
+    # DEFNet's wording: the sentence of Section 3.1 with the names of Supplement D, put in id order.
+    "paper": PromptPreset(
+        name="paper",
+        scene_words=(
+            "animal",
+            "cityscape",
+            "human",
+            "indoor scene",
+            "landscape",
+            "night scene",
+            "plant",
+            "still-life",
+            "others",
+        ),
+        distortion_words=(
+            "JPEG2000 compression",
+            "JPEG compression",
+            "noise",
+            "blur",
+            "color-related",
+            "contrast",
+            "over-exposure",
+            "under-exposure",
+            "spatially-localized",
+            "quantization",
+            "others",
+        ),
+        article_by_sound=True,
+        full_stop=True,
+    ),
+    # What LIQE's and DEFNet's published weights were trained with.
+    "liqe": PromptPreset(
+        name="liqe",
+        scene_words=(
+            "animal",
+            "cityscape",
+            "human",
+            "indoor",
+            "landscape",
+            "night",
+            "plant",
+            "still_life",
+            "others",
+        ),
+        distortion_words=(
+            "jpeg2000 compression",
+            "jpeg compression",
+            "noise",
+            "blur",
+            "color",
+            "contrast",
+            "overexposure",
+            "underexposure",
+            "spatial",
+            "quantization",
+            "other",
+        ),
+        article_by_sound=False,
+        full_stop=False,
+    ),
+}
+
+
+def joint_index(quality: int, scene: int, distortion: int) -> int:
+    """Position of a joint class in the 495-vector."""
+    return (quality * len(SCENES) + scene) * len(DISTORTIONS) + distortion

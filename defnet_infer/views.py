@@ -1,0 +1,141 @@
+"""From upright pixels to what the model sees: 15 crops and one overview, all 224 x 224, 8-bit RGB.
+
+Sizes and rules come from `contract.Preprocess`; this module is their one implementation, used by training,
+scoring and the tests of the exported files. Only the windows that are chosen are ever cut out, so memory
+does not depend on the number of windows.
+
+Legend: H W height and width, C colour channel, V view.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from defnet_infer.contract import Preprocess
+
+Pixels = npt.NDArray[np.uint8]
+Position = tuple[int, int]
+"""Left and top edge of a window in the working size, in pixels."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """What one photo looks like to the model."""
+
+    crops: Pixels
+    """(15, 224, 224, 3)"""
+    overview: Pixels
+    """(224, 224, 3)"""
+    enlarged: bool
+    """The photo was smaller than one crop and had to be enlarged."""
+
+
+def working_size(width: int, height: int, rule: Preprocess) -> tuple[int, int]:
+    """Width and height that crops are cut from: shrunk when both sides are large, enlarged when one is small."""
+    short = min(width, height)
+    if rule.shrink_short_side and short > rule.shrink_short_side:
+        target = rule.shrink_short_side
+    elif short < rule.crop_size:
+        target = rule.crop_size
+    else:
+        return width, height
+    return width * target // short, height * target // short
+
+
+def grid(width: int, height: int, rule: Preprocess) -> tuple[int, int, int]:
+    """Stride, columns and rows of the window grid over a working size.
+
+    The stride halves until the grid has enough windows for `crop_count` different ones.
+    """
+    stride = rule.large_stride if max(width, height) >= rule.large_side else rule.stride
+    while True:
+        columns = (width - rule.crop_size) // stride + 1
+        rows = (height - rule.crop_size) // stride + 1
+        if columns * rows >= rule.crop_count or stride == 1:
+            return stride, columns, rows
+        stride //= 2
+
+
+def window(index: int, stride: int, columns: int) -> Position:
+    """Position of the index-th window, row-major."""
+    return (index % columns) * stride, (index // columns) * stride
+
+
+def crop_positions(width: int, height: int, rule: Preprocess) -> list[Position]:
+    """The `crop_count` positions that scoring uses, in a working size.
+
+    Fixed, not random: the same photo always gives the same score. A photo with fewer windows than crops
+    even at stride 1 repeats them in order.
+    """
+    stride, columns, rows = grid(width, height, rule)
+    count = columns * rows
+    if count < rule.crop_count:
+        chosen = [k % count for k in range(rule.crop_count)]
+    elif rule.crop_rule == "every_nth":
+        chosen = [k * (count // rule.crop_count) for k in range(rule.crop_count)]
+    else:
+        chosen = [round(k * (count - 1) / (rule.crop_count - 1)) for k in range(rule.crop_count)]
+    return [window(index, stride, columns) for index in chosen]
+
+
+def cut(pixels_HWC: Pixels, positions: list[Position], rule: Preprocess) -> Pixels:
+    """Cut windows at working-size positions, resizing the photo first where the rule says so.
+
+    Args:
+        pixels_HWC: Upright RGB, uint8.
+        positions: Left and top edges inside `working_size`.
+        rule: The preprocessing rule.
+
+    Returns:
+        (len(positions), crop_size, crop_size, 3), uint8.
+    """
+    height, width = pixels_HWC.shape[:2]
+    new_width, new_height = working_size(width, height, rule)
+    side = rule.crop_size
+    if min(width, height) < side:
+        # Enlarging a 1 x 5000 strip whole would make 5000 times its pixels, so each window is enlarged on
+        # its own. Pillow samples beyond `box`, hence the window equals that of the whole enlarged photo.
+        image = Image.fromarray(pixels_HWC)
+        x_scale, y_scale = width / new_width, height / new_height
+        return np.stack(
+            [
+                np.asarray(
+                    image.resize(
+                        (side, side),
+                        Image.Resampling.BICUBIC,
+                        box=(x * x_scale, y * y_scale, (x + side) * x_scale, (y + side) * y_scale),
+                    )
+                )
+                for x, y in positions
+            ]
+        )
+    if (new_width, new_height) != (width, height):
+        image = Image.fromarray(pixels_HWC)
+        pixels_HWC = np.asarray(image.resize((new_width, new_height), Image.Resampling.BILINEAR))
+    return np.stack([pixels_HWC[y : y + side, x : x + side] for x, y in positions])
+
+
+def overview(pixels_HWC: Pixels, rule: Preprocess) -> Pixels:
+    """The whole photo squashed to one square view, from the original pixels, (crop_size, crop_size, 3)."""
+    side = rule.crop_size
+    return np.asarray(Image.fromarray(pixels_HWC).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def make(pixels_HWC: Pixels, rule: Preprocess) -> Views:
+    """All views of one photo.
+
+    Args:
+        pixels_HWC: Upright RGB, uint8, at least 1 x 1.
+        rule: The preprocessing rule of the model's contract.
+    """
+    height, width = pixels_HWC.shape[:2]
+    size = working_size(width, height, rule)
+    return Views(
+        crops=cut(pixels_HWC, crop_positions(*size, rule), rule),
+        overview=overview(pixels_HWC, rule),
+        enlarged=min(width, height) < rule.crop_size,
+    )

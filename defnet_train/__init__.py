@@ -1,0 +1,1 @@
+"""Training DEFNet in PyTorch. Needs the `train` extra: pip install 'defnet[train]'."""

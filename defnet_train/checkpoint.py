@@ -1,0 +1,90 @@
+"""Checkpoints: one safetensors file with weights, configuration and provenance. No pickle is ever read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+import defnet_infer
+from defnet_infer.errors import CheckpointError
+from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES
+from defnet_train.config import TrainConfig
+from defnet_train.model import Defnet
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says about itself."""
+
+    config: TrainConfig
+    record: dict[str, Any]
+    """Epoch, measured figures, training data: whatever the run wrote."""
+    sha256: str
+
+
+def save_checkpoint(path: Path, model: Defnet, config: TrainConfig, record: dict[str, Any]) -> None:
+    """Write a checkpoint; an interrupted write leaves the previous file as it was.
+
+    Args:
+        path: Ends in .safetensors.
+        model: Its state, calibration included.
+        config: The run's configuration.
+        record: JSON-able facts about the run so far.
+    """
+    labels = {"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS}
+    about = {
+        "format": FORMAT,
+        "defnet": defnet_infer.__version__,
+        "config": config.to_dict(),
+        "labels": labels,
+        "record": record,
+    }
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    partial = path.with_suffix(".partial")
+    save_file(state, partial, metadata={"defnet": json.dumps(about)})
+    os.replace(partial, path)
+
+
+def load_checkpoint(path: Path) -> tuple[Defnet, CheckpointInfo]:
+    """Build the model that a checkpoint holds, in eval mode on the CPU.
+
+    Raises:
+        CheckpointError: If the file is missing, not a safetensors file of ours, or of another architecture.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} not found; train one with: defnet train RECIPE --data FOLDER")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("defnet", "null"))
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a safetensors checkpoint ({error})") from error
+    if not about or about.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} was not written by this defnet; make one with: defnet train RECIPE --data FOLDER"
+        )
+    if about["labels"] != json.loads(json.dumps({"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS})):
+        raise CheckpointError(f"{path} was trained with other classes than this defnet knows")
+    config = TrainConfig.from_dict(about["config"], str(path))
+    # Weights come from this file: neither a download nor the training machine's trunk file is wanted again.
+    bare = TrainConfig.from_dict(about["config"] | {"model": about["config"]["model"] | _NO_WEIGHTS}, str(path))
+    model = Defnet(bare.model, config.loss.overview_gradient)
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path} does not fit {config.model.tower}: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return model.eval(), CheckpointInfo(config, about["record"], digest)
+
+
+_NO_WEIGHTS = {"weights": "random", "trunk_weights": ""}

@@ -1,0 +1,156 @@
+"""The two CLIP towers, from open_clip: views to unit vectors, prompts to unit vectors.
+
+Two image towers are supported, by open_clip model name. `ViT-B-32-quickgelu` is the paper's; plain `ViT-B-32`
+would load OpenAI's weights with the wrong activation, without an error (open_clip issue 771).
+`mobilenetv2_100` is timm's MobileNetV2 with a small text tower, defined in towers/mobilenetv2_100.json.
+
+Legend: N image, H W C pixels, F trunk feature, E embedding, J prompt (joint class), L token.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import open_clip
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from defnet_infer.contract import CLIP_MEAN, CLIP_STD
+from defnet_infer.errors import CheckpointError, UsageError
+from defnet_infer.taxonomy import PRESETS
+
+MAX_LOGIT_SCALE = 100.0
+RGB = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tower:
+    """What a tower expects of its pixels, and how its convolutions pad."""
+
+    mean: RGB
+    std: RGB
+    pad_type: str = ""
+
+
+TOWERS = {
+    "ViT-B-32-quickgelu": Tower(mean=CLIP_MEAN, std=CLIP_STD),
+    # The ImageNet weights come from TensorFlow: pixels in [-1, 1] and "same" padding, which pads an even side
+    # only at its end. With PyTorch's symmetric padding every stride-2 layer would look half a stride off.
+    "mobilenetv2_100": Tower(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), pad_type="same"),
+}
+
+
+class Encoder(nn.Module):
+    """Both towers and the temperature.
+
+    Args:
+        name: A key of `TOWERS`.
+        prompt_preset: A key of `taxonomy.PRESETS`.
+        weights: ``random``, an open_clip tag such as ``openai`` (downloaded), or a local CLIP weights file.
+        trunk_weights: Local safetensors file for the image trunk of a timm tower; empty for none.
+
+    Raises:
+        UsageError: If the tower is unknown.
+        CheckpointError: If a weights file is missing or belongs to another architecture.
+    """
+
+    def __init__(self, name: str, prompt_preset: str, weights: str = "random", trunk_weights: str = "") -> None:
+        super().__init__()
+        if name not in TOWERS:
+            raise UsageError(f"unknown image tower '{name}'; choose one of: {', '.join(TOWERS)}")
+        self.name = name
+        self.clip = _build_clip(name, weights)
+        if trunk_weights:
+            _load_trunk(self.clip, name, trunk_weights)
+        tower = TOWERS[name]
+        self.register_buffer("pixel_scale", 1 / (255 * torch.tensor(tower.std)), persistent=False)
+        self.register_buffer("pixel_shift", -torch.tensor(tower.mean) / torch.tensor(tower.std), persistent=False)
+        tokens = open_clip.get_tokenizer(name)(PRESETS[prompt_preset].sentences())
+        self.register_buffer("tokens_JL", tokens[:, : _context_needed(tokens)], persistent=False)
+
+    @property
+    def trunk(self) -> nn.Module:
+        """The part of the image tower before its projection; for a ViT the whole tower."""
+        return getattr(self.clip.visual, "trunk", self.clip.visual)
+
+    @property
+    def embed_dim(self) -> int:
+        """Length of the unit vectors."""
+        return int(self.clip.text_projection.shape[1])
+
+    def trunk_features(self, views_NHWC: Tensor) -> Tensor:
+        """8-bit views (..., H, W, 3) to trunk features (..., F)."""
+        # Cast before anything else: TensorRT reads 8-bit inputs only through a cast.
+        pixels = views_NHWC.float() * self.pixel_scale + self.pixel_shift
+        pixels_NCHW = pixels.flatten(0, -4).permute(0, 3, 1, 2)
+        if pixels_NCHW.device.type != "cuda":
+            pixels_NCHW = pixels_NCHW.contiguous(memory_format=torch.channels_last)
+        return self.trunk(pixels_NCHW).unflatten(0, views_NHWC.shape[:-3])
+
+    def project(self, features: Tensor) -> Tensor:
+        """Trunk features (..., F) to unit image embeddings (..., E), in float32."""
+        head = getattr(self.clip.visual, "head", None)
+        embedding = features if head is None else head(features)
+        return F.normalize(embedding.float(), dim=-1)
+
+    def encode_text(self) -> Tensor:
+        """All prompts to unit vectors (J, E), in float32.
+
+        The context is cut after the longest prompt's end token. CLIP's text attention is causal and reads its
+        result at the end token, so later positions cannot matter: the cut is exact and 3 to 4 times cheaper.
+        """
+        clip, tokens = self.clip, self.tokens_JL
+        length = tokens.shape[1]
+        x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
+        x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
+        x = clip.ln_final(x)[torch.arange(len(tokens), device=x.device), tokens.argmax(dim=-1)]
+        return F.normalize((x @ clip.text_projection).float(), dim=-1)
+
+    def logit_scale(self) -> Tensor:
+        """The exponential of the learned temperature, 1 / kappa of Eq. (4), at most 100 as in CLIP."""
+        return self.clip.logit_scale.float().exp().clamp(max=MAX_LOGIT_SCALE)
+
+
+def _context_needed(tokens_JL: Tensor) -> int:
+    """Positions up to the last end token; CLIP's end token has the highest id, so argmax finds it."""
+    return int(tokens_JL.argmax(dim=-1).max()) + 1
+
+
+def _build_clip(name: str, weights: str) -> nn.Module:
+    if name not in open_clip.list_models():
+        open_clip.add_model_config(Path(__file__).parent / "towers" / f"{name}.json")
+    if weights not in ("random", "openai") and not Path(weights).is_file():
+        raise CheckpointError(f"CLIP weights {weights} not found; pass a file, 'openai' or 'random'")
+    root_logger = logging.getLogger()
+    level = root_logger.level
+    root_logger.setLevel(logging.ERROR)  # open_clip warns about every model built without weights
+    try:
+        clip = open_clip.create_model(name, pretrained=None if weights == "random" else weights)
+    except (RuntimeError, SafetensorError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"CLIP weights {weights} do not fit {name}: {reason}") from error
+    finally:
+        root_logger.setLevel(level)
+    if TOWERS[name].pad_type:
+        # open_clip hands no padding option to timm, so the trunk is built a second time with it.
+        trunk = timm.create_model(name, num_classes=0, pad_type=TOWERS[name].pad_type)
+        trunk.load_state_dict(clip.visual.trunk.state_dict())
+        clip.visual.trunk = trunk
+    # A trunk with batch norm must not learn statistics of a few correlated crops; CLIP's has nothing that
+    # differs between the modes.
+    return clip.eval()
+
+
+def _load_trunk(clip: nn.Module, name: str, path: str) -> None:
+    if not Path(path).is_file():
+        raise CheckpointError(f"trunk weights {path} not found; set model.trunk_weights to a safetensors file")
+    try:
+        clip.visual.trunk.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError, AttributeError) as error:
+        raise CheckpointError(f"trunk weights {path} do not fit {name}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,81 @@
+"""A model on rated photos: outputs as arrays, and the figures of the paper's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from defnet_train.batches import ViewSource, targets_of
+from defnet_train.metrics import agreement, conformal_factor, distortion_accuracy, scene_accuracy, srcc, uncertainty
+from defnet_train.model import Defnet
+from defnet_train.readers import ImageRecord
+
+PHOTOS_PER_BATCH = 16
+
+Outputs = dict[str, npt.NDArray[np.float32]]
+
+
+def predict(
+    model: Defnet, source: ViewSource, indices: Sequence[int], progress: Callable[[int], None] = lambda _: None
+) -> Outputs:
+    """All schema-1 outputs for photos of a source, in order, scored with the fifteen fixed windows.
+
+    Args:
+        model: Put into eval mode for the time of the call.
+        source: Where the views come from.
+        indices: Photos of the source.
+        progress: Called with the number of photos done since the last call.
+    """
+    was_training = model.training
+    model.eval()
+    device = model.calibration.device
+    chunks: list[dict[str, torch.Tensor]] = []
+    with torch.inference_mode():
+        text_EJ = model.text_matrix()
+        for start in range(0, len(indices), PHOTOS_PER_BATCH):
+            some = indices[start : start + PHOTOS_PER_BATCH]
+            crops, overview = source.fixed(some)
+            outputs = model.score_views(crops.to(device), overview.to(device), text_EJ)
+            chunks.append({name: value.cpu() for name, value in outputs.items()})
+            progress(len(some))
+    model.train(was_training)
+    return {name: torch.cat([chunk[name] for chunk in chunks]).numpy() for name in chunks[0]}
+
+
+def figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Sequence[ImageRecord]) -> dict[str, float]:
+    """Agreement, class accuracies and uncertainty figures of one data set's photos.
+
+    Correlations are with the opinion scores on [1, 5]; ``fused_srcc`` is that of the fused score. Accuracies
+    are over the photos that have labels and absent when there is none.
+    """
+    targets = targets_of(records)
+    target, known = targets.target.numpy(), targets.known.numpy()
+    result = agreement(outputs["score"], target)
+    result["fused_srcc"] = srcc(outputs["fused_score"], target)
+    if known.any():
+        result["scene_accuracy"] = scene_accuracy(outputs["scene"][known], targets.scene.numpy()[known])
+        result["distortion_accuracy"] = distortion_accuracy(
+            outputs["distortion"][known], targets.distortion.numpy()[known]
+        )
+    return {**result, **uncertainty(outputs, target), "photos": float(len(records))}
+
+
+def calibrate(model: Defnet, source: ViewSource, indices: Sequence[int], records: Sequence[ImageRecord]) -> float:
+    """Fit the conformal factor on photos not trained on and store it in the model.
+
+    Args:
+        model: Its `calibration` is set.
+        source: Where the views come from.
+        indices: The photos of the source that `records` describe.
+        records: Their labels.
+    """
+    model.calibration.fill_(1.0)
+    outputs = predict(model, source, indices)
+    half = (outputs["interval"][:, 1] - outputs["interval"][:, 0]) / 2
+    target = np.array([r.target for r in records])
+    factor = conformal_factor(np.abs(target - outputs["fused_score"]), half)
+    model.calibration.fill_(factor)
+    return factor

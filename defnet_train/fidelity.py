@@ -1,0 +1,70 @@
+"""The three multitask losses of Section 3.2: quality pairs, scenes, distortion.
+
+All are fidelity losses (Tsai et al., SIGIR 2007): 1 minus the overlap of two distributions. Each ignores
+photos whose label is missing, given as a mask, and is 0 with a gradient of 0 when none is left.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-8
+"""Inside each root: its slope at 0 is infinite."""
+
+
+def pair_loss(
+    score_B: Tensor, mos_B: Tensor, dataset_B: Tensor, *, reduction: str = "per_dataset", tie_probability: float = 0.5
+) -> Tensor:
+    """Fidelity of the order of two photos of one data set, Eqs. (7) and (8).
+
+    p_hat = Phi((q1 - q2) / sqrt 2) is the chance that the first is better, p = 1, 0 or, for equal scores, 1/2.
+
+    Args:
+        score_B: Predicted scores, (B,).
+        mos_B: Opinion scores on any scale, higher is better, (B,).
+        dataset_B: Integer id of the data set of each photo, (B,). Pairs across data sets are not compared.
+        reduction: ``per_dataset``: mean over a data set's pairs, then over data sets. ``flat``: mean over pairs.
+        tie_probability: p for equal opinion scores; the paper's ">=" would give 1 to whichever comes first.
+    """
+    first, second = torch.triu_indices(len(score_B), len(score_B), offset=1, device=score_B.device)
+    same = dataset_B[first] == dataset_B[second]
+    first, second = first[same], second[same]
+    if not len(first):
+        return score_B.sum() * 0.0
+    order = torch.sign(mos_B[first] - mos_B[second])
+    truth = torch.where(order == 0, tie_probability, 0.5 * (order + 1))
+    predicted = torch.special.ndtr((score_B[first] - score_B[second]) / math.sqrt(2))
+    loss = 1 - _overlap(truth, predicted) - _overlap(1 - truth, 1 - predicted)
+    if reduction == "flat":
+        return loss.mean()
+    pair_dataset = dataset_B[first]
+    return torch.stack([loss[pair_dataset == k].mean() for k in pair_dataset.unique()]).mean()
+
+
+def scene_loss(probability_BS: Tensor, label_BS: Tensor, known_B: Tensor) -> Tensor:
+    """Eq. (10): mean over nine yes/no questions, since a photo may show several scenes.
+
+    Args:
+        probability_BS: Scene marginals, (B, 9).
+        label_BS: Multi-hot labels, (B, 9).
+        known_B: True where the photo has a scene label, (B,).
+    """
+    overlap = _overlap(label_BS, probability_BS) + _overlap(1 - label_BS, 1 - probability_BS)
+    return _masked_mean((1 - overlap).mean(dim=-1), known_B)
+
+
+def distortion_loss(probability_BD: Tensor, label_BD: Tensor, known_B: Tensor) -> Tensor:
+    """Eq. (12): 1 minus the overlap with the one-hot label; (B, 11), (B, 11), (B,)."""
+    return _masked_mean(1 - _overlap(label_BD, probability_BD).sum(dim=-1), known_B)
+
+
+def _overlap(p: Tensor, q: Tensor) -> Tensor:
+    return torch.sqrt(p * q + EPSILON)
+
+
+def _masked_mean(values_B: Tensor, known_B: Tensor) -> Tensor:
+    known = known_B.to(values_B.dtype)
+    return (values_B * known).sum() / known.sum().clamp(min=1)

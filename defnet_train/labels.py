@@ -1,0 +1,82 @@
+"""Scene and distortion labels: the names that label files use, and the ids they mean.
+
+Label files come from LIQE, which tagged the photos of six data sets. They name a fine distortion (33 kinds)
+that belongs to one of eleven classes, and up to three scenes. Facts restated from its label vocabulary.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from defnet_infer.errors import DatasetError
+from defnet_infer.taxonomy import DISTORTIONS, PRESETS, SCENES
+
+# Coarse class -> the fine names in it. Some are not where one would look: fast fading is a JPEG 2000 stream
+# with bit errors, sharpness counts as contrast, colour diffusion as colour, block patterns as spatial.
+_FINE_NAMES = {
+    "JPEG2000": ("jpeg2000 compression", "fastfading"),
+    "JPEG": ("jpeg compression",),
+    "noise": (
+        "white noise",
+        "fnoise",
+        "white with color",
+        "impulse",
+        "multiplicative",
+        "white noise with denoise",
+        "realistic noise",
+    ),
+    "blur": ("gaussian blur", "lens", "motion", "shifting", "realistic blur"),
+    "color": ("diffusion", "oversaturation", "desaturation"),
+    "contrast": ("contrast", "sharpness", "realistic contrast change"),
+    "over-exposure": ("brighten", "overexposure"),
+    "under-exposure": ("darken", "underexposure"),
+    "spatial": ("jitter", "noneccentricity patch", "pixelate", "color blocking"),
+    "quantization": ("color quantization", "quantization"),
+    "other": ("shifting the mean", "other realistic"),
+}
+DISTORTION_IDS = {fine: DISTORTIONS.index(coarse) for coarse, fines in _FINE_NAMES.items() for fine in fines}
+SCENE_IDS = {word: i for words in (SCENES, PRESETS["liqe"].scene_words) for i, word in enumerate(words)}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Ids of one photo's classes."""
+
+    scenes: tuple[int, ...]
+    distortion: int
+
+
+def read_label_table(path: Path) -> dict[str, Labels]:
+    """Read a tab-separated label table by photo file name.
+
+    Expects a header with at least ``path``, ``distortion``, ``scene1``, ``scene2``, ``scene3``; an empty scene
+    means none. Only the last part of `path` is used, since copies of a data set differ in their folders.
+
+    Raises:
+        DatasetError: If the file is missing, lacks a column or names an unknown class; says file and line.
+    """
+    if not path.is_file():
+        raise DatasetError(f"label table {path} not found; set data.labels to the folder that holds {path.name}")
+    labels: dict[str, Labels] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file, delimiter="\t")
+        needed = {"path", "distortion", "scene1", "scene2", "scene3"}
+        absent = needed - set(reader.fieldnames or ())
+        if absent:
+            raise DatasetError(f"{path}: no column {', '.join(sorted(absent))} in its first line")
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            scenes = [row[key] for key in ("scene1", "scene2", "scene3") if row[key]]
+            labels[Path(row["path"]).name] = Labels(
+                scenes=tuple(_known(SCENE_IDS, scene, "scene", where) for scene in scenes),
+                distortion=_known(DISTORTION_IDS, row["distortion"], "distortion", where),
+            )
+    return labels
+
+
+def _known(ids: dict[str, int], name: str, kind: str, where: str) -> int:
+    if name not in ids:
+        raise DatasetError(f"{where}: unknown {kind} '{name}'; known: {', '.join(ids)}")
+    return ids[name]

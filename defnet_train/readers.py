@@ -1,0 +1,102 @@
+"""Data sets from their official layouts. Each reader says what must be on disk and which way the score points.
+
+This version reads the LIVE In the Wild Image Quality Challenge Database; `READERS` is where others join.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+
+from defnet_infer.errors import DatasetError, UsageError
+from defnet_train.config import DataConfig
+from defnet_train.labels import Labels, read_label_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord:
+    """One rated photo.
+
+    `mos` is the data set's own scale turned so that higher is better; `target` is `mos` mapped to [1, 5] by the
+    scale's nominal ends (departure 20). `group` is what a split must not tear apart: the reference photo of a
+    synthetic data set, the photo itself of an authentic one.
+    """
+
+    dataset: str
+    path: Path
+    mos: float
+    target: float
+    group: str
+    labels: Labels | None
+
+
+def read_live_challenge(root: Path, config: DataConfig) -> list[ImageRecord]:
+    """Read the LIVE Challenge release: 1162 rated phone photos.
+
+    Expects ``ChallengeDB_release`` (or `root` itself) with ``Images/`` and ``Data/AllImages_release.mat``,
+    ``Data/AllMOS_release.mat``. The opinion score runs from 0 to 100, higher is better. The first seven entries
+    trained the raters and are dropped.
+
+    Raises:
+        DatasetError: If a file is missing, or the two score files disagree in length, or a score is not a number.
+    """
+    base = root / "ChallengeDB_release" if (root / "ChallengeDB_release").is_dir() else root
+    data, images = base / "Data", base / "Images"
+    for needed in (data / "AllImages_release.mat", data / "AllMOS_release.mat", images):
+        if not needed.exists():
+            raise DatasetError(f"LIVE Challenge: {needed} not found; pass the folder that holds ChallengeDB_release")
+    names = [str(cell.item()) for cell in loadmat(data / "AllImages_release.mat")["AllImages_release"].ravel()]
+    scores = loadmat(data / "AllMOS_release.mat")["AllMOS_release"].ravel().astype(float)
+    if len(names) != len(scores):
+        raise DatasetError(f"LIVE Challenge: {len(names)} photo names but {len(scores)} scores in {data}")
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        raise DatasetError(f"LIVE Challenge: the score of {names[bad[0]]} in {data} is not a number")
+    labels = read_label_table(Path(config.labels) / "clive.tsv") if config.labels else {}
+    records, absent = [], []
+    for name, mos in list(zip(names, scores, strict=True))[7:]:
+        if not (images / name).is_file():
+            absent.append(name)
+            continue
+        records.append(
+            ImageRecord(
+                dataset="clive",
+                path=images / name,
+                mos=float(mos),
+                target=float(np.clip(1 + 4 * mos / 100, 1, 5)),
+                group=name,
+                labels=labels.get(name),
+            )
+        )
+    if absent and config.missing == "error":
+        raise DatasetError(
+            f"LIVE Challenge: {len(absent)} of {len(names) - 7} photos are not in {images}, the first is {absent[0]}; "
+            "complete the folder, or train on what is there with --set data.missing=skip"
+        )
+    if not records:
+        raise DatasetError(f"LIVE Challenge: no photo of the score file is in {images}")
+    return records
+
+
+READERS: dict[str, Callable[[Path, DataConfig], list[ImageRecord]]] = {"clive": read_live_challenge}
+
+
+def read_all(root: Path, config: DataConfig) -> list[ImageRecord]:
+    """Records of every data set that the configuration names.
+
+    Raises:
+        UsageError: If a data set is unknown or the folder does not exist.
+        DatasetError: From the readers.
+    """
+    if not root.is_dir():
+        raise UsageError(f"data folder {root} not found; pass it with --data")
+    records = []
+    for key in config.sets:
+        if key not in READERS:
+            raise UsageError(f"unknown data set '{key}' in data.sets; known: {', '.join(READERS)}")
+        records += READERS[key](root, config)
+    return records

@@ -1,0 +1,38 @@
+"""Seeded 70/10/20 splits that never tear a group of related photos apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from defnet_train.readers import ImageRecord
+
+Part = Literal["train", "val", "test"]
+FRACTIONS: dict[Part, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
+
+
+def split(records: Sequence[ImageRecord], session: int) -> dict[Part, list[ImageRecord]]:
+    """Split every data set by group; the same session number gives the same split on every machine.
+
+    Fractions are of groups, rounded; order inside a part is that of `records`. The split depends on the groups
+    present, not on the order of the records.
+
+    Args:
+        records: Records of one or more data sets.
+        session: Number of the split, from 1.
+    """
+    part_of: dict[tuple[str, str], Part] = {}
+    for number, dataset in enumerate(sorted({r.dataset for r in records})):
+        groups = sorted({r.group for r in records if r.dataset == dataset})
+        order = np.random.default_rng([session, number]).permutation(len(groups))
+        val_start = round(FRACTIONS["train"] * len(groups))
+        test_start = round((FRACTIONS["train"] + FRACTIONS["val"]) * len(groups))
+        for rank, index in enumerate(order):
+            part: Part = "train" if rank < val_start else "val" if rank < test_start else "test"
+            part_of[dataset, groups[index]] = part
+    parts: dict[Part, list[ImageRecord]] = {part: [] for part in FRACTIONS}
+    for record in records:
+        parts[part_of[record.dataset, record.group]].append(record)
+    return parts
