@@ -3,7 +3,7 @@
     config = load_config("lite", overrides=["optim.epochs=5"])
 
 A recipe is a TOML file with the tables below; a key that is not a field is an error that names its neighbours.
-Field comments give the row of docs/departures.md where the paper leaves a choice.
+Field comments give the row of the README's table of departures where the paper leaves a choice.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class ModelConfig:
     weights: str = "openai"
     """``openai``, ``random`` or a local CLIP weights file."""
     trunk_weights: PathText = ""
+    dropout: float = 0.0
+    """Share of trunk features dropped before the projection while training; timm towers only."""
     prompt_preset: Literal["paper", "liqe"] = "paper"
     local_aggregation: Literal["prob_mean", "logit_mean"] = "prob_mean"
     """Row 5."""

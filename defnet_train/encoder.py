@@ -2,7 +2,8 @@
 
 Two image towers are supported, by open_clip model name. `ViT-B-32-quickgelu` is the paper's; plain `ViT-B-32`
 would load OpenAI's weights with the wrong activation, without an error (open_clip issue 771).
-`mobilenetv2_100` is timm's MobileNetV2 with a small text tower, defined in towers/mobilenetv2_100.json.
+`mobilenetv2_100` is timm's MobileNetV2 read at several depths, with a small text tower; its sizes are in
+towers/mobilenetv2_100.json.
 
 Legend: N image, H W C pixels, F trunk feature, E embedding, J prompt (joint class), L token.
 """
@@ -10,13 +11,12 @@ Legend: N image, H W C pixels, F trunk feature, E embedding, J prompt (joint cla
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
 import open_clip
-import timm
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from defnet_infer.contract import CLIP_MEAN, CLIP_STD
 from defnet_infer.errors import CheckpointError, UsageError
 from defnet_infer.taxonomy import PRESETS
+from defnet_train.multilevel import FeatureNorm, MultiLevelMobileNet
 
 MAX_LOGIT_SCALE = 100.0
 RGB = tuple[float, float, float]
@@ -31,18 +32,17 @@ RGB = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Tower:
-    """What a tower expects of its pixels, and how its convolutions pad."""
+    """What a tower expects of its pixels, and whether its trunk is read at several depths."""
 
     mean: RGB
     std: RGB
-    pad_type: str = ""
+    multilevel: bool = False
 
 
 TOWERS = {
     "ViT-B-32-quickgelu": Tower(mean=CLIP_MEAN, std=CLIP_STD),
-    # The ImageNet weights come from TensorFlow: pixels in [-1, 1] and "same" padding, which pads an even side
-    # only at its end. With PyTorch's symmetric padding every stride-2 layer would look half a stride off.
-    "mobilenetv2_100": Tower(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), pad_type="same"),
+    # The ImageNet weights come from TensorFlow: pixels in [-1, 1].
+    "mobilenetv2_100": Tower(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), multilevel=True),
 }
 
 
@@ -54,18 +54,21 @@ class Encoder(nn.Module):
         prompt_preset: A key of `taxonomy.PRESETS`.
         weights: ``random``, an open_clip tag such as ``openai`` (downloaded), or a local CLIP weights file.
         trunk_weights: Local safetensors file for the image trunk of a timm tower; empty for none.
+        dropout: Share of trunk features dropped before the projection while training; timm towers only.
 
     Raises:
         UsageError: If the tower is unknown.
         CheckpointError: If a weights file is missing or belongs to another architecture.
     """
 
-    def __init__(self, name: str, prompt_preset: str, weights: str = "random", trunk_weights: str = "") -> None:
+    def __init__(
+        self, name: str, prompt_preset: str, weights: str = "random", trunk_weights: str = "", dropout: float = 0.0
+    ) -> None:
         super().__init__()
         if name not in TOWERS:
             raise UsageError(f"unknown image tower '{name}'; choose one of: {', '.join(TOWERS)}")
         self.name = name
-        self.clip = _build_clip(name, weights)
+        self.clip = _build_clip(name, weights, dropout)
         if trunk_weights:
             _load_trunk(self.clip, name, trunk_weights)
         tower = TOWERS[name]
@@ -85,19 +88,23 @@ class Encoder(nn.Module):
         return int(self.clip.text_projection.shape[1])
 
     def trunk_features(self, views_NHWC: Tensor) -> Tensor:
-        """8-bit views (..., H, W, 3) to trunk features (..., F)."""
-        # Cast before anything else: TensorRT reads 8-bit inputs only through a cast.
+        """Views (..., H, W, 3) with values 0 to 255 to trunk features (..., F)."""
         pixels = views_NHWC.float() * self.pixel_scale + self.pixel_shift
         pixels_NCHW = pixels.flatten(0, -4).permute(0, 3, 1, 2)
         if pixels_NCHW.device.type != "cuda":
             pixels_NCHW = pixels_NCHW.contiguous(memory_format=torch.channels_last)
-        return self.trunk(pixels_NCHW).unflatten(0, views_NHWC.shape[:-3])
+        return self.trunk(pixels_NCHW).unflatten(0, (-1, *views_NHWC.shape[1:-3]))
 
     def project(self, features: Tensor) -> Tensor:
         """Trunk features (..., F) to unit image embeddings (..., E), in float32."""
         head = getattr(self.clip.visual, "head", None)
         embedding = features if head is None else head(features)
-        return F.normalize(embedding.float(), dim=-1)
+        return _unit(embedding.float())
+
+    def fit_feature_norm(self, features: Tensor) -> None:
+        """Standardise trunk features by those of the training photos (..., F); only a multi-level trunk needs it."""
+        if TOWERS[self.name].multilevel:
+            self.clip.visual.head.norm.fit(features)
 
     def encode_text(self) -> Tensor:
         """All prompts to unit vectors (J, E), in float32.
@@ -110,11 +117,16 @@ class Encoder(nn.Module):
         x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
         x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
         x = clip.ln_final(x)[torch.arange(len(tokens), device=x.device), tokens.argmax(dim=-1)]
-        return F.normalize((x @ clip.text_projection).float(), dim=-1)
+        return _unit((x @ clip.text_projection).float())
 
     def logit_scale(self) -> Tensor:
         """The exponential of the learned temperature, 1 / kappa of Eq. (4), at most 100 as in CLIP."""
         return self.clip.logit_scale.float().exp().clamp(max=MAX_LOGIT_SCALE)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Unit vectors along the last axis. `F.normalize` would export an Expand to a shape computed at run time."""
+    return vectors / vectors.square().sum(dim=-1, keepdim=True).clamp_min(1e-24).sqrt()
 
 
 def _context_needed(tokens_JL: Tensor) -> int:
@@ -122,11 +134,13 @@ def _context_needed(tokens_JL: Tensor) -> int:
     return int(tokens_JL.argmax(dim=-1).max()) + 1
 
 
-def _build_clip(name: str, weights: str) -> nn.Module:
+def _build_clip(name: str, weights: str, dropout: float) -> nn.Module:
     if name not in open_clip.list_models():
         open_clip.add_model_config(Path(__file__).parent / "towers" / f"{name}.json")
     if weights not in ("random", "openai") and not Path(weights).is_file():
         raise CheckpointError(f"CLIP weights {weights} not found; pass a file, 'openai' or 'random'")
+    if TOWERS[name].multilevel and weights != "random":
+        raise CheckpointError(f"no CLIP weights exist for {name}; set model.weights=random and model.trunk_weights")
     root_logger = logging.getLogger()
     level = root_logger.level
     root_logger.setLevel(logging.ERROR)  # open_clip warns about every model built without weights
@@ -137,13 +151,16 @@ def _build_clip(name: str, weights: str) -> nn.Module:
         raise CheckpointError(f"CLIP weights {weights} do not fit {name}: {reason}") from error
     finally:
         root_logger.setLevel(level)
-    if TOWERS[name].pad_type:
-        # open_clip hands no padding option to timm, so the trunk is built a second time with it.
-        trunk = timm.create_model(name, num_classes=0, pad_type=TOWERS[name].pad_type)
-        trunk.load_state_dict(clip.visual.trunk.state_dict())
+    if TOWERS[name].multilevel:
+        trunk = MultiLevelMobileNet()
         clip.visual.trunk = trunk
-    # A trunk with batch norm must not learn statistics of a few correlated crops; CLIP's has nothing that
-    # differs between the modes.
+        clip.visual.head = nn.Sequential(
+            OrderedDict(
+                norm=FeatureNorm(trunk.num_features),
+                drop=nn.Dropout(dropout),
+                proj=nn.Linear(trunk.num_features, clip.text_projection.shape[1], bias=False),
+            )
+        )
     return clip.eval()
 
 
@@ -151,6 +168,6 @@ def _load_trunk(clip: nn.Module, name: str, path: str) -> None:
     if not Path(path).is_file():
         raise CheckpointError(f"trunk weights {path} not found; set model.trunk_weights to a safetensors file")
     try:
-        clip.visual.trunk.load_state_dict(load_file(path))
+        clip.visual.trunk.net.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError, AttributeError) as error:
         raise CheckpointError(f"trunk weights {path} do not fit {name}: {str(error).splitlines()[0]}") from error

@@ -106,6 +106,8 @@ def train(config: TrainConfig, root: Path, out: Path, listener: Listener, device
     out.mkdir(parents=True, exist_ok=True)
     _write_json(out / "config.json", {"config": config.to_dict(), "provenance": _provenance(data)})
     source = _view_source(config, model, data, listener)
+    if isinstance(source, FeatureViews):
+        model.encoder.fit_feature_norm(source.features[data.parts["train"]])
     optimizer = _optimizer(config, model)
     wrapped, optimizer = fabric.setup(model, optimizer)
     rng = np.random.default_rng(config.seed)
@@ -121,7 +123,7 @@ def train(config: TrainConfig, root: Path, out: Path, listener: Listener, device
             group["lr"] = rate * factor
         listener.stage(f"epoch {epoch + 1}/{config.optim.epochs}", config.optim.steps_per_epoch)
         model.train()
-        model.encoder.eval()  # batch norm keeps its statistics, see `encoder._build_clip`
+        model.encoder.trunk.eval()  # batch norm must not learn statistics of a few correlated crops
         sums: Counter[str] = Counter()
         for _ in range(config.optim.steps_per_epoch):
             indices = [data.parts["train"][i] for i in next(batches)]

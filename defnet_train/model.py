@@ -42,7 +42,7 @@ class Defnet(nn.Module):
         super().__init__()
         self.config = config
         self.overview_gradient = overview_gradient
-        self.encoder = Encoder(config.tower, config.prompt_preset, config.weights, config.trunk_weights)
+        self.encoder = Encoder(config.tower, config.prompt_preset, config.weights, config.trunk_weights, config.dropout)
         self.read_out = JointReadOut()
         self.heads = nn.ModuleDict({task: EvidentialHead(task, size) for task, size in TASK_SIZES.items()})
         self.register_buffer("calibration", torch.tensor(1.0))
@@ -74,23 +74,26 @@ class Defnet(nn.Module):
                 overview_logits_BJ = self.read_out.logits(self._embed(overview), text_JE, scale)
         else:
             overview_logits_BJ = self.read_out.logits(self._embed(overview), text_JE, scale)
-        return self._fuse(crop_logits_BVJ, overview_logits_BJ)
-
-    def _embed(self, views: Tensor) -> Tensor:
-        features = self.encoder.trunk_features(views) if views.dtype == torch.uint8 else views
-        return self.encoder.project(features)
-
-    def _fuse(self, crop_logits_BVJ: Tensor, overview_logits_BJ: Tensor) -> Forward:
-        photo = self.read_out.marginals(self.read_out.photo_joint(crop_logits_BVJ, self.config.local_aggregation))
-        crop_marginals = self.read_out.marginals(crop_logits_BVJ.softmax(dim=-1))
-        overview_marginals = self.read_out.marginals(overview_logits_BJ.softmax(dim=-1))
+        photo, crop, whole = self._marginals(crop_logits_BVJ, overview_logits_BJ)
         cross, fused = {}, {}
         for task, head in self.heads.items():
-            local_BVK = head(getattr(crop_marginals, task))
+            local_BVK = head(getattr(crop, task))
             # Only photos scored with another number of crops than four need tempering; at four it is Eq. (20).
             cross[task] = fuse(local_BVK, dim=1) if self.training else fuse_tempered(local_BVK, dim=1)
-            fused[task] = fuse_local_global(local_BVK, head(getattr(overview_marginals, task)))
+            fused[task] = fuse_local_global(local_BVK, head(getattr(whole, task)))
         return Forward(self.read_out.score(photo.quality), photo, cross, fused)
+
+    def _embed(self, views: Tensor, *, pixels: bool = False) -> Tensor:
+        features = self.encoder.trunk_features(views) if pixels or views.dtype == torch.uint8 else views
+        return self.encoder.project(features)
+
+    def _marginals(self, crop_logits_BVJ: Tensor, overview_logits_BJ: Tensor) -> tuple[Marginals, Marginals, Marginals]:
+        """Marginals of the photo, of each crop and of the overview."""
+        return (
+            self.read_out.marginals(self.read_out.photo_joint(crop_logits_BVJ, self.config.local_aggregation)),
+            self.read_out.marginals(crop_logits_BVJ.softmax(dim=-1)),
+            self.read_out.marginals(overview_logits_BJ.softmax(dim=-1)),
+        )
 
     def score_views(self, crops: Tensor, overview: Tensor, text_EJ: Tensor) -> dict[str, Tensor]:
         """All outputs of schema 1; what the exported graph computes.
@@ -101,19 +104,18 @@ class Defnet(nn.Module):
             text_EJ: Unit text embeddings times exp(logit_scale), from `text_matrix`.
         """
         if crops.dtype == torch.uint8:
-            embedded = self._embed(torch.cat([crops, overview.unsqueeze(1)], dim=1))
-            crops_BVE, overview_BE = embedded[:, :-1], embedded[:, -1]
+            # Joined after the cast: TensorRT reads an 8-bit input through a cast and nothing else.
+            embedded_BVE = self._embed(torch.cat([crops.float(), overview.float().unsqueeze(1)], dim=1), pixels=True)
+            crops_BVE, overview_BE = embedded_BVE[:, :-1], embedded_BVE[:, -1]
         else:
             crops_BVE, overview_BE = self._embed(crops), self._embed(overview)
-        crop_logits_BVJ = crops_BVE @ text_EJ
-        photo = self.read_out.marginals(self.read_out.photo_joint(crop_logits_BVJ, self.config.local_aggregation))
-        crop_quality = self.read_out.marginals(crop_logits_BVJ.softmax(dim=-1)).quality
-        overview_quality = self.read_out.marginals((overview_BE @ text_EJ).softmax(dim=-1)).quality
+        photo, crop, whole = self._marginals(crops_BVE @ text_EJ, overview_BE @ text_EJ)
         head = self.heads["quality"]
+        local_BV1, overview_B1 = head(crop.quality), head(whole.quality)
         if self.config.uncertainty_source == "fusion":
-            nig = fuse_local_global(head(crop_quality), head(overview_quality))
+            nig = fuse_local_global(local_BV1, overview_B1)
         else:
-            nig = fuse_tempered(head(crop_quality), dim=1)
+            nig = fuse_tempered(local_BV1, dim=1)
         half = self.calibration * half_width_95(nig)
         return {
             "score": self.read_out.score(photo.quality),
@@ -125,7 +127,7 @@ class Defnet(nn.Module):
             "quality": photo.quality,
             "scene": photo.scene,
             "distortion": photo.distortion,
-            "crop_score": self.read_out.score(crop_quality),
+            "crop_score": self.read_out.score(crop.quality),
         }
 
     def text_matrix(self) -> Tensor:

@@ -1,8 +1,8 @@
 r"""Normal-inverse-gamma distributions in torch: head, fusion (Eqs. 14 to 25) and loss (Eqs. 1 to 3).
 
 The same arithmetic as `defnet_infer.evidential`, differentiable; `tests/agreement` holds the two together.
-Departures from the paper, with their rows in docs/departures.md: the head is an affine map of the marginals
-(10, 14, 16), delta is the paper's own bracket without softplus (11), alpha is at least 1 (15), and nothing is
+Departures from the paper, by row of the table in the README: the head is an affine map of the marginals (10,
+14, 16), delta is the paper's own bracket without softplus (11), alpha is at least 1 (15), and nothing is
 soft-plussed twice (19).
 
 Legend: B photo, V view (crop), K the quantities of a task: 1 quality, 9 scenes, 11 distortions.
@@ -93,15 +93,18 @@ def fuse_tempered(views: Nig, dim: int) -> Nig:
     return fuse(views, dim, weight=TEMPERED_VIEWS / views.delta.shape[dim])
 
 
+def fuse_two(first: Nig, second: Nig) -> Nig:
+    """Eq. (20) as printed, for two NIGs whose shapes broadcast."""
+    v = first.v + second.v
+    delta = (first.v * first.delta + second.v * second.delta) / v
+    spread = first.v * (first.delta - delta).square() + second.v * (second.delta - delta).square()
+    return Nig(delta, v, first.alpha + second.alpha + 0.5, first.beta + second.beta + spread / 2)
+
+
 def fuse_local_global(local_BVK: Nig, overview_BK: Nig) -> Nig:
     """Eqs. (24) and (25): each crop fused with the overview, parameters averaged over crops, arrays (B, K)."""
-    pairs = Nig(
-        *(
-            torch.stack(torch.broadcast_tensors(crop, whole.unsqueeze(1)), dim=-1)
-            for crop, whole in zip(local_BVK, overview_BK, strict=True)
-        )
-    )
-    return Nig(*(parameter.mean(dim=1) for parameter in fuse(pairs, dim=-1)))
+    overview_B1K = Nig(*(parameter.unsqueeze(1) for parameter in overview_BK))
+    return Nig(*(parameter.mean(dim=1) for parameter in fuse_two(local_BVK, overview_B1K)))
 
 
 def t_quantile_975(dof: Tensor) -> Tensor:

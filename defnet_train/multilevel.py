@@ -1,0 +1,71 @@
+"""MultiLevelMobileNet: the image trunk of the small tower, MobileNetV2 read at several depths.
+
+The last layer of a classifier says what is in a photo and forgets how sharp or noisy it is: classes do not
+depend on that. Means and deviations of earlier layers keep it. On the LIVE Challenge photos a ridge regression
+on frozen features ranks test photos with SRCC 0.777 from these features and 0.745 from the last layer alone
+(mean of five splits).
+"""
+
+from __future__ import annotations
+
+import timm
+import torch
+from torch import Tensor, nn
+
+LEVELS = (1, 2, 3, 4, 5)
+"""Block stages whose outputs are pooled: 56 x 56 to 7 x 7 at 224 pixels. Earlier ones cost time and add nothing."""
+
+
+class MultiLevelMobileNet(nn.Module):
+    """timm's `mobilenetv2_100`, pooled at five depths and at its end.
+
+    Padding is TensorFlow's "same", which the ImageNet weights were trained with: an even side is padded only at
+    its end. With PyTorch's symmetric padding every stride-2 layer would look half a stride off.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = timm.create_model("mobilenetv2_100", num_classes=0, global_pool="", pad_type="same")
+        self.num_features = 2 * sum(_width(self.net.blocks[level]) for level in LEVELS) + self.net.num_features
+
+    def forward(self, pixels_NCHW: Tensor) -> Tensor:
+        """Normalised pixels to features (N, F): mean and deviation of each level, then the mean of the last layer."""
+        x = self.net.bn1(self.net.conv_stem(pixels_NCHW))
+        pooled = []
+        for level, block in enumerate(self.net.blocks):
+            x = block(x)
+            if level in LEVELS:
+                mean = x.mean(dim=(2, 3), keepdim=True)
+                # In two passes: E[x^2] - E[x]^2 cancels on flat views, where runtimes would then disagree.
+                variance = (x - mean).square().mean(dim=(2, 3))
+                pooled += [mean.flatten(1), variance.add(1e-6).sqrt()]
+        x = self.net.bn2(self.net.conv_head(x))
+        return torch.cat([*pooled, x.mean(dim=(2, 3))], dim=1)
+
+
+def _width(stage: nn.Sequential) -> int:
+    return int(stage[-1].bn3.num_features)
+
+
+class FeatureNorm(nn.Module):
+    """Fixed shift and scale of features: levels differ in size by two orders of magnitude.
+
+    Args:
+        width: Number of features.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Standardise (..., F)."""
+        return (features - self.mean) / self.std
+
+    def fit(self, features: Tensor) -> None:
+        """Take mean and deviation from training features (..., F); a feature that never varies keeps scale 1."""
+        flat = features.flatten(0, -2)
+        std, mean = torch.std_mean(flat, dim=0)
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 1e-5, std, torch.ones_like(std)))
