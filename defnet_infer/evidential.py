@@ -63,8 +63,8 @@ def fuse(views: Nig, axis: int = -1, *, weight: float = 1.0) -> Nig:
         v     = sum v_i                     delta = sum v_i delta_i / v
         alpha = sum alpha_i + (n - 1) / 2   beta  = sum beta_i + sum v_i (delta_i - delta)^2 / 2
 
-    With ``weight`` w every sum of evidence counts w-fold and n becomes w n, which is what n / w views'
-    repetition would undo: `fuse_tempered` uses it so that evidence does not grow with the crop count.
+    With ``weight`` w every sum of evidence counts w-fold and n becomes w n, as if there were w n views:
+    `fuse_tempered` uses it so that evidence does not grow with the crop count.
 
     Args:
         views: Arrays with n >= 1 entries along `axis`.
@@ -92,7 +92,7 @@ def fuse_tempered(views: Nig, axis: int = -1) -> Nig:
     """Cross-region fusion at inference: n crops weigh as much as the four of training.
 
     Equals `fuse` for four views, and does not change when every crop is duplicated. A plain sum over 15
-    crops would narrow the interval below its coverage (docs/departures, row 17).
+    crops would narrow the interval below its coverage (README, departures, row 17).
     """
     return fuse(views, axis, weight=TEMPERED_VIEWS / views.delta.shape[axis])
 
@@ -146,8 +146,9 @@ def interval_95(nig: Nig, calibration: float = 1.0) -> Array:
 
 def softmax(logits: Array) -> Array:
     """Softmax over the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    shifted: Array = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    total: Array = shifted.sum(axis=-1, keepdims=True)
+    return shifted / total
 
 
 def marginals(joint_J: Array) -> tuple[Array, Array, Array]:
@@ -203,10 +204,8 @@ def predict(crops_BVE: Array, overview_BE: Array, read_out: ReadOut) -> dict[str
     """
     logits_BVJ = crops_BVE @ read_out.text_EJ
     prob_BVJ = softmax(logits_BVJ)
-    if read_out.local_aggregation == "prob_mean":
-        joint_BJ = prob_BVJ.mean(axis=1)  # Eq. (6)
-    else:
-        joint_BJ = softmax(logits_BVJ.mean(axis=1))
+    by_probability = read_out.local_aggregation == "prob_mean"  # Eq. (6)
+    joint_BJ = prob_BVJ.mean(axis=1) if by_probability else softmax(logits_BVJ.mean(axis=1))
     quality, scene, distortion = marginals(joint_BJ)
     crop_quality_BVQ = marginals(prob_BVJ)[0]
     overview_quality_BQ = marginals(softmax(overview_BE @ read_out.text_EJ))[0]

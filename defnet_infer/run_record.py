@@ -1,0 +1,73 @@
+"""What produced a results file: model, rule, versions, device, counts, seconds.
+
+The record stands beside the results as ``results.csv.run.json``. Two results files are comparable when model
+and contract fingerprint agree; the rest says where a small difference may come from.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from PIL import features
+
+from defnet_infer.artifact import Artifact
+from defnet_infer.errors import DefnetError
+
+_PACKAGES = ("defnet", "numpy", "pillow", "pillow-heif", "onnxruntime", "onnxruntime-gpu")
+
+
+def describe(artifact: Artifact, device: str, *, scored: int, failed: int, seconds: float) -> dict[str, Any]:
+    """The record of one finished or interrupted run, ready for JSON."""
+    return {
+        "model": {"file": artifact.path.name, "sha256": artifact.sha256},
+        "contract": artifact.contract.fingerprint,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "device": device,
+        "decoder": {
+            "libjpeg_turbo": features.version_feature("libjpeg_turbo"),
+            **{name: features.version_codec(name) for name in ("jpg_2000", "zlib", "libtiff")},
+            **{name: features.version_module(name) for name in ("webp", "avif")},
+        },
+        "counts": {"photos": scored + failed, "scored": scored, "failed": failed},
+        "seconds": round(seconds, 3),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # One of the two ONNX Runtimes; defnet run from a checkout.
+            continue
+    return found
+
+
+def path_beside(results: Path) -> Path:
+    """``results.csv`` -> ``results.csv.run.json``."""
+    return results.with_name(results.name + ".run.json")
+
+
+def remove(results: Path) -> None:
+    """Remove the record of an earlier run, which would describe rows that are about to be replaced."""
+    path_beside(results).unlink(missing_ok=True)
+
+
+def write(results: Path, record: dict[str, Any]) -> None:
+    """Write the record beside its results, in one step: there is never half a record.
+
+    Raises:
+        DefnetError: If the disk is full or gone.
+    """
+    target = path_beside(results)
+    draft = target.with_name(target.name + ".part")
+    try:
+        draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        os.replace(draft, target)
+    except OSError as error:
+        raise DefnetError(f"cannot write {target}: {error.strerror}; the results are complete") from error

@@ -1,0 +1,54 @@
+"""ONNX Runtime: right numbers, right photo, right device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from defnet_infer.errors import SessionError
+from defnet_infer.sessions.onnxruntime import OnnxRuntimeSession, _has_nvidia_driver
+
+
+def batch(count: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    shades = rng.integers(0, 256, (count, 15, 1, 1, 3), dtype=np.uint8)
+    crops = np.broadcast_to(shades, (count, 15, 224, 224, 3)).copy()
+    overview = np.broadcast_to(shades[:, 0], (count, 224, 224, 3)).copy()
+    return crops, overview
+
+
+def test_outputs_belong_to_their_photo_and_crop(tiny_model: Path) -> None:
+    crops, overview = batch(3)
+    outputs = OnnxRuntimeSession(tiny_model, device="cpu").run(crops, overview)
+    crop_score = 1 + 4 / 255 * crops.mean((2, 3, 4))
+    np.testing.assert_allclose(outputs["crop_score"], crop_score, rtol=1e-5)
+    np.testing.assert_allclose(outputs["score"], crop_score @ np.arange(1, 16) / 120, rtol=1e-5)
+    np.testing.assert_allclose(outputs["fused_score"], 1 + 4 / 255 * overview.mean((1, 2, 3)), rtol=1e-5)
+    assert np.ptp(outputs["score"]) > 0.05
+
+
+def test_a_photo_gives_the_same_bits_alone_and_in_any_company(tiny_model: Path) -> None:
+    crops, overview = batch(5)
+    session = OnnxRuntimeSession(tiny_model, device="cpu")
+    together = session.run(crops, overview)
+    for k in (0, 4):
+        alone = session.run(crops[k : k + 1], overview[k : k + 1])
+        assert all(np.array_equal(alone[name][0], together[name][k]) for name in together)
+
+
+def test_the_device_says_what_really_runs(tiny_model: Path) -> None:
+    session = OnnxRuntimeSession(tiny_model, device="cpu", threads=1)
+    assert session.device == "cpu"
+    session.close()
+
+
+@pytest.mark.skipif(_has_nvidia_driver(), reason="this machine has a GPU, so asking for it is right")
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error_and_never_the_cpu(
+    tiny_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SessionError, match=r"--device cuda: .*(driver|CUDA)"):
+        OnnxRuntimeSession(tiny_model, device="cuda")
+    assert OnnxRuntimeSession(tiny_model, device="auto").device == "cpu"
+    assert capfd.readouterr() == ("", "")
