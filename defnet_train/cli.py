@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+SECONDS_BETWEEN_LINES = 60
+"""How often a log file, which cannot show a bar, hears of progress."""
+
+
 def add_commands(app: typer.Typer) -> None:
     """Mount this package's commands on the `defnet` application."""
     app.command()(train)
@@ -109,6 +113,7 @@ class _Display:
             disable=not self._console.is_terminal,
         )
         self._task: Any = None
+        self._name, self._total, self._done, self._told = "", 0, 0, 0.0
 
     def __enter__(self) -> _Display:
         self._progress.start()
@@ -122,12 +127,17 @@ class _Display:
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(name, total=total)
+        self._name, self._total, self._done, self._told = name, total, 0, time.monotonic()
         if not self._console.is_terminal and not name.startswith("epoch"):
             self._console.print(name)
 
     def advance(self, count: int = 1) -> None:
         """See `loop.Listener`."""
         self._progress.advance(self._task, count)
+        self._done += count
+        if not self._console.is_terminal and time.monotonic() - self._told > SECONDS_BETWEEN_LINES:
+            self._told = time.monotonic()
+            self._console.print(f"{self._name}: {self._done} of {self._total}", highlight=False)
 
     def epoch(self, entry: dict[str, Any]) -> None:
         """See `loop.Listener`."""

@@ -58,7 +58,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights and variants of the objective (Eq. 28)."""
+    """Weights and variants of the objective."""
 
     cross_weight: float = 0.1
     """lambda 1 on the cross-region evidential loss (row 36)."""

@@ -11,6 +11,7 @@ Legend: N image, H W C pixels, F trunk feature, E embedding, J prompt (joint cla
 from __future__ import annotations
 
 import logging
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,8 +121,16 @@ class Encoder(nn.Module):
         return _unit((x @ clip.text_projection).float())
 
     def logit_scale(self) -> Tensor:
-        """The exponential of the learned temperature, 1 / kappa of Eq. (4), at most 100 as in CLIP."""
-        return self.clip.logit_scale.float().exp().clamp(max=MAX_LOGIT_SCALE)
+        """The exponential of the learned temperature, 1 / kappa of Eq. (4); training keeps it at most 100."""
+        return self.clip.logit_scale.float().exp()
+
+    def limit_logit_scale(self) -> None:
+        """Bring the temperature back to its bound, as CLIP's training did after every step.
+
+        A clamp inside the graph would stop the gradient at the bound, and that is where CLIP's weights start.
+        """
+        with torch.no_grad():
+            self.clip.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -62,7 +63,9 @@ def trunk_features(
     features = torch.cat(chunks)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"features": features}, path)
+        partial = path.with_suffix(".partial")
+        save_file({"features": features}, partial)
+        os.replace(partial, path)
     return features
 
 

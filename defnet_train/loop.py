@@ -136,6 +136,7 @@ def train(config: TrainConfig, root: Path, out: Path, listener: Listener, device
             if config.optim.clip_norm:
                 fabric.clip_gradients(wrapped, optimizer, max_norm=config.optim.clip_norm)
             optimizer.step()
+            model.encoder.limit_logit_scale()
             sums.update({name: value.item() for name, value in losses.parts.items()})
             listener.advance()
         means = {name: value / config.optim.steps_per_epoch for name, value in sums.items()}

@@ -36,6 +36,7 @@ def logistic_fit(prediction: Array, mos: Array) -> Array | None:
     start = [mos.max(), mos.min(), prediction.mean(), prediction.std()]
     with warnings.catch_warnings():
         warnings.simplefilter("error", OptimizeWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)  # overflow on the way to a step function
         try:
             parameters, _ = curve_fit(curve, prediction, mos, p0=start, maxfev=10000)
         except (RuntimeError, OptimizeWarning, ValueError):

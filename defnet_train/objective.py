@@ -1,4 +1,4 @@
-"""The one place where the losses meet: L = L_M + lambda1 L_U + lambda2 L_F (Eqs. 13, 22, 27, 28)."""
+"""The one place where the losses meet: L = L_M + lambda1 L_U + lambda2 L_F (Eqs. 13, 22, 27)."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ def read_live_challenge(root: Path, config: DataConfig) -> list[ImageRecord]:
     for needed in (data / "AllImages_release.mat", data / "AllMOS_release.mat", images):
         if not needed.exists():
             raise DatasetError(f"LIVE Challenge: {needed} not found; pass the folder that holds ChallengeDB_release")
-    names = [str(cell.item()) for cell in loadmat(data / "AllImages_release.mat")["AllImages_release"].ravel()]
-    scores = loadmat(data / "AllMOS_release.mat")["AllMOS_release"].ravel().astype(float)
+    names = [str(cell.item()) for cell in _matlab_array(data / "AllImages_release.mat")]
+    scores = _matlab_array(data / "AllMOS_release.mat").astype(float)
     if len(names) != len(scores):
         raise DatasetError(f"LIVE Challenge: {len(names)} photo names but {len(scores)} scores in {data}")
     bad = np.flatnonzero(~np.isfinite(scores))
@@ -80,6 +80,14 @@ def read_live_challenge(root: Path, config: DataConfig) -> list[ImageRecord]:
     if not records:
         raise DatasetError(f"LIVE Challenge: no photo of the score file is in {images}")
     return records
+
+
+def _matlab_array(path: Path) -> np.ndarray:
+    """The array that a MATLAB file holds under the file's own name, flat."""
+    try:
+        return loadmat(path)[path.stem].ravel()
+    except Exception as error:  # SciPy raises OSError, ValueError, KeyError, zlib.error, ... on damaged files
+        raise DatasetError(f"{path} cannot be read ({error}); copy it again from the release") from error
 
 
 READERS: dict[str, Callable[[Path, DataConfig], list[ImageRecord]]] = {"clive": read_live_challenge}
