@@ -6,6 +6,7 @@ DefnetError                    base; the command line prints `str(error)` and ex
 +-- ArtifactError      (3)     the model file is missing, is not ONNX, is not ours, or is of another schema
 +-- SessionError       (3)     the runtime or the device cannot run the model
 +-- DatasetError       (3)     training data: a label file or a photo is missing or contradicts itself
++-- TrainingError      (3)     training broke down: a loss is no longer a number
 +-- CheckpointError    (3)     a training checkpoint is missing or belongs to another architecture
 +-- MissingExtraError  (3)     the command needs packages that the base install does not bring
 +-- GateError          (4)     a parity or precision gate failed: the numbers are not good enough to ship
@@ -45,6 +46,10 @@ class SessionError(DefnetError):
 
 class DatasetError(DefnetError):
     """Training data is missing or inconsistent."""
+
+
+class TrainingError(DefnetError):
+    """Training cannot go on."""
 
 
 class CheckpointError(DefnetError):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from defnet_infer import photos, views
 from defnet_infer.contract import Preprocess
+from defnet_infer.errors import DatasetError
 from defnet_infer.taxonomy import DISTORTIONS, SCENES
 from defnet_train.objective import Targets
 from defnet_train.readers import ImageRecord
@@ -119,7 +120,8 @@ def targets_of(records: Sequence[ImageRecord]) -> Targets:
         dataset=torch.tensor([keys.index(r.dataset) for r in records]),
         scene=scene,
         distortion=distortion,
-        known=torch.tensor([r.labels is not None for r in records]),
+        scene_known=torch.tensor([r.labels is not None and bool(r.labels.scenes) for r in records]),
+        distortion_known=torch.tensor([r.labels is not None for r in records]),
     )
 
 
@@ -136,7 +138,13 @@ def index_batches(
 
     Every data set is shuffled and walked through on its own; a rest too small for its share is dropped, so that
     a batch never holds a photo twice unless the data set is smaller than its share.
+
+    Raises:
+        DatasetError: If a data set of the mixture has no photo.
     """
+    for key in mixture:
+        if not any(r.dataset == key for r in records):
+            raise DatasetError(f"no training photo of '{key}', which data.sets asks for in every batch")
     walks = [_walk([i for i, r in enumerate(records) if r.dataset == key], n, rng) for key, n in mixture.items()]
     while True:
         yield [index for walk in walks for index in next(walk)]

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 import defnet_infer
-from defnet_infer.errors import CheckpointError
+from defnet_infer.errors import CheckpointError, UsageError
 from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES
 from defnet_train.config import TrainConfig
 from defnet_train.model import Defnet
@@ -73,7 +73,10 @@ def load_checkpoint(path: Path) -> tuple[Defnet, CheckpointInfo]:
         )
     if about["labels"] != json.loads(json.dumps({"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS})):
         raise CheckpointError(f"{path} was trained with other classes than this defnet knows")
-    config = TrainConfig.from_dict(about["config"], str(path))
+    try:
+        config = TrainConfig.from_dict(about["config"], str(path))
+    except UsageError as error:
+        raise CheckpointError(f"{error}; it was written by another version of defnet") from error
     # Weights come from this file: neither a download nor the training machine's trunk file is wanted again.
     bare = TrainConfig.from_dict(about["config"] | {"model": about["config"]["model"] | _NO_WEIGHTS}, str(path))
     model = Defnet(bare.model, config.loss.overview_gradient)

@@ -67,7 +67,9 @@ def train(
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint written by `defnet train`.")],
     data: Annotated[Path | None, typer.Option(envvar="DEFNET_DATA", help="Folder that holds the data sets.")] = None,
-    session: Annotated[int | None, typer.Option(help="Number of the split; default: the one trained on.")] = None,
+    session: Annotated[
+        int | None, typer.Option(min=1, help="Number of the split; default: the one trained on.")
+    ] = None,
     part: Annotated[str, typer.Option(help="train, val, test, or all.")] = "test",
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change a data setting of the run.")] = None,
 ) -> None:
@@ -84,7 +86,7 @@ def evaluate(
     if part not in ("train", "val", "test", "all"):
         raise UsageError(f"--part {part}: choose one of train, val, test, all")
     model, info = load_checkpoint(checkpoint)
-    overrides = [*(settings or []), *([f"data.session={session}"] if session else [])]
+    overrides = [*(settings or []), *([f"data.session={session}"] if session is not None else [])]
     run_data = load_data(apply_overrides(info.config, overrides), data)
     indices = list(range(len(run_data.records))) if part == "all" else run_data.parts[part]
     records = [run_data.records[i] for i in indices]

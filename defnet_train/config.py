@@ -38,6 +38,9 @@ class DataConfig:
     cache: PathText = ""
     """Folder for the features of a frozen trunk; empty keeps them in memory."""
 
+    def __post_init__(self) -> None:
+        _at_least("data", self, session=1, crops=1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -54,6 +57,11 @@ class ModelConfig:
     """Row 5."""
     uncertainty_source: Literal["fusion", "cross"] = "fusion"
     """Row 25."""
+
+    def __post_init__(self) -> None:
+        _at_least("model", self, dropout=0)
+        if self.dropout >= 1:
+            raise UsageError(f"model.dropout = {self.dropout} would drop everything; it must be below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +83,9 @@ class LossConfig:
     overview_gradient: Literal["head", "full"] = "head"
     """Where the overview's loss goes: the head only, as in the paper, or into the encoder too (row 26)."""
 
+    def __post_init__(self) -> None:
+        _at_least("loss", self, cross_weight=0, fusion_weight=0, tau=0, label_noise_aux=0, tie_probability=0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
@@ -92,6 +103,9 @@ class OptimConfig:
     """Train everything but the image trunk, on cached trunk features."""
     learn_kappa: bool = True
     """Row 4."""
+
+    def __post_init__(self) -> None:
+        _at_least("optim", self, epochs=1, steps_per_epoch=1, encoder_lr=0, head_lr=0, clip_norm=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +135,13 @@ class TrainConfig:
             UsageError: On an unknown key or a value of another type.
         """
         return _read(cls, values, source, "")
+
+
+def _at_least(table: str, config: Any, **bounds: float) -> None:
+    """Refuse numbers below their bound, and NaN."""
+    for name, bound in bounds.items():
+        if not getattr(config, name) >= bound:
+            raise UsageError(f"{table}.{name} = {getattr(config, name)} must be at least {bound}")
 
 
 def load_config(recipe: str, overrides: list[str] | None = None) -> TrainConfig:

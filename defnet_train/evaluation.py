@@ -52,14 +52,15 @@ def figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Sequence[Im
     are over the photos that have labels and absent when there is none.
     """
     targets = targets_of(records)
-    target, known = targets.target.numpy(), targets.known.numpy()
+    target = targets.target.numpy()
     result = agreement(outputs["score"], target)
     result["fused_srcc"] = srcc(outputs["fused_score"], target)
-    if known.any():
-        result["scene_accuracy"] = scene_accuracy(outputs["scene"][known], targets.scene.numpy()[known])
-        result["distortion_accuracy"] = distortion_accuracy(
-            outputs["distortion"][known], targets.distortion.numpy()[known]
-        )
+    for task, known, accuracy in (
+        ("scene", targets.scene_known.numpy(), scene_accuracy),
+        ("distortion", targets.distortion_known.numpy(), distortion_accuracy),
+    ):
+        if known.any():
+            result[f"{task}_accuracy"] = accuracy(outputs[task][known], getattr(targets, task).numpy()[known])
     return {**result, **uncertainty(outputs, target), "photos": float(len(records))}
 
 

@@ -53,18 +53,19 @@ def scene_loss(probability_BS: Tensor, label_BS: Tensor, known_B: Tensor) -> Ten
         known_B: True where the photo has a scene label, (B,).
     """
     overlap = _overlap(label_BS, probability_BS) + _overlap(1 - label_BS, 1 - probability_BS)
-    return _masked_mean((1 - overlap).mean(dim=-1), known_B)
+    return masked_mean((1 - overlap).mean(dim=-1), known_B)
 
 
 def distortion_loss(probability_BD: Tensor, label_BD: Tensor, known_B: Tensor) -> Tensor:
     """Eq. (12): 1 minus the overlap with the one-hot label; (B, 11), (B, 11), (B,)."""
-    return _masked_mean(1 - _overlap(label_BD, probability_BD).sum(dim=-1), known_B)
+    return masked_mean(1 - _overlap(label_BD, probability_BD).sum(dim=-1), known_B)
 
 
 def _overlap(p: Tensor, q: Tensor) -> Tensor:
     return torch.sqrt(p * q + EPSILON)
 
 
-def _masked_mean(values_B: Tensor, known_B: Tensor) -> Tensor:
+def masked_mean(values_B: Tensor, known_B: Tensor) -> Tensor:
+    """Mean over the photos whose label is known, (B,), (B,) -> (); 0 if there is none."""
     known = known_B.to(values_B.dtype)
     return (values_B * known).sum() / known.sum().clamp(min=1)

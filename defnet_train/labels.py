@@ -49,10 +49,10 @@ class Labels:
 
 
 def read_label_table(path: Path) -> dict[str, Labels]:
-    """Read a tab-separated label table by photo file name.
+    """Read a tab-separated label table, by the path in it.
 
     Expects a header with at least ``path``, ``distortion``, ``scene1``, ``scene2``, ``scene3``; an empty scene
-    means none. Only the last part of `path` is used, since copies of a data set differ in their folders.
+    means none. Paths are relative to the data set's root, such as ``Images/10.bmp``: file names alone repeat.
 
     Raises:
         DatasetError: If the file is missing, lacks a column or names an unknown class; says file and line.
@@ -69,7 +69,7 @@ def read_label_table(path: Path) -> dict[str, Labels]:
         for row in reader:
             where = f"{path}, line {reader.line_num}"
             scenes = [row[key] for key in ("scene1", "scene2", "scene3") if row[key]]
-            labels[Path(row["path"]).name] = Labels(
+            labels[row["path"]] = Labels(
                 scenes=tuple(_known(SCENE_IDS, scene, "scene", where) for scene in scenes),
                 distortion=_known(DISTORTION_IDS, row["distortion"], "distortion", where),
             )

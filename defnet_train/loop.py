@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 import defnet_infer
-from defnet_infer.errors import DatasetError, UsageError
+from defnet_infer.errors import DatasetError, TrainingError, UsageError
 from defnet_train.batches import FeatureViews, PhotoViews, ViewSource, index_batches, take, targets_of
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import TrainConfig
@@ -94,6 +94,7 @@ def train(config: TrainConfig, root: Path, out: Path, listener: Listener, device
     Raises:
         UsageError: If the run directory holds a run, or the device is not there.
         DatasetError: If the data cannot be used; before any training.
+        TrainingError: If a loss or the validation figure is no longer a number.
     """
     if (out / "config.json").exists():
         raise UsageError(f"{out} already holds a run; choose another folder with --out")
@@ -140,12 +141,18 @@ def train(config: TrainConfig, root: Path, out: Path, listener: Listener, device
             sums.update({name: value.item() for name, value in losses.parts.items()})
             listener.advance()
         means = {name: value / config.optim.steps_per_epoch for name, value in sums.items()}
+        val_srcc = _validation_srcc(model, source, data)
+        if not np.isfinite([*means.values(), val_srcc]).all():
+            raise TrainingError(
+                f"training broke down in epoch {epoch + 1}: losses {means}, validation SRCC {val_srcc}; the "
+                f"checkpoints before it are in {out}; try a lower rate: --set optim.encoder_lr=..."
+            )
         entry = {
             "epoch": epoch,
             "learning_rate": base_rates[0] * factor,
             "task_weights": weights.weights(),
             "losses": means,
-            "val_srcc": _validation_srcc(model, source, data),
+            "val_srcc": val_srcc,
             "seconds": round(time.monotonic() - started, 2),
         }
         weights.end_epoch(means)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from defnet_train.config import LossConfig
-from defnet_train.fidelity import distortion_loss, pair_loss, scene_loss
+from defnet_train.fidelity import distortion_loss, masked_mean, pair_loss, scene_loss
 from defnet_train.joint import TASK_SIZES
 from defnet_train.model import Forward
 from defnet_train.nig import Nig, nig_loss
@@ -18,7 +18,7 @@ TASKS = tuple(TASK_SIZES)
 
 
 class Targets(NamedTuple):
-    """Labels of a batch. Rows of a photo without scene or distortion label are zero and not `known`."""
+    """Labels of a batch. A row without a label is zero and not known."""
 
     target: Tensor
     """Opinion score on [1, 5], (B,)."""
@@ -28,8 +28,10 @@ class Targets(NamedTuple):
     """Multi-hot, (B, 9)."""
     distortion: Tensor
     """One-hot, (B, 11)."""
-    known: Tensor
-    """True where scene and distortion are labelled, (B,)."""
+    scene_known: Tensor
+    """True where at least one scene is labelled, (B,)."""
+    distortion_known: Tensor
+    """True where the distortion is labelled, (B,)."""
 
 
 class Losses(NamedTuple):
@@ -56,8 +58,8 @@ def objective(prediction: Forward, targets: Targets, task_weights: Mapping[str, 
             reduction=config.pair_reduction,
             tie_probability=config.tie_probability,
         ),
-        "scene": scene_loss(prediction.photo.scene, targets.scene, targets.known),
-        "distortion": distortion_loss(prediction.photo.distortion, targets.distortion, targets.known),
+        "scene": scene_loss(prediction.photo.scene, targets.scene, targets.scene_known),
+        "distortion": distortion_loss(prediction.photo.distortion, targets.distortion, targets.distortion_known),
     }
     cross = evidential_loss(prediction.cross, targets, config)
     fusion = evidential_loss(prediction.fused, targets, config)
@@ -68,12 +70,15 @@ def objective(prediction: Forward, targets: Targets, task_weights: Mapping[str, 
 
 def evidential_loss(nigs: Mapping[str, Nig], targets: Targets, config: LossConfig) -> Tensor:
     """Sum over tasks of the mean evidential loss, Eq. (22) or (27)."""
-    labels = {"quality": targets.target.unsqueeze(-1), "scene": targets.scene, "distortion": targets.distortion}
-    everyone = torch.ones_like(targets.known)
+    labels = {
+        "quality": (targets.target.unsqueeze(-1), torch.ones_like(targets.scene_known)),
+        "scene": (targets.scene, targets.scene_known),
+        "distortion": (targets.distortion, targets.distortion_known),
+    }
     losses = []
     for task, nig in nigs.items():
         noise = 0.0 if task == "quality" else config.label_noise_aux
-        per_photo = nig_loss(nig, labels[task], tau=config.tau, label_noise=noise).mean(dim=-1)
-        known = (everyone if task == "quality" else targets.known).to(per_photo.dtype)
-        losses.append((per_photo * known).sum() / known.sum().clamp(min=1))
+        label, known = labels[task]
+        per_photo = nig_loss(nig, label, tau=config.tau, label_noise=noise).mean(dim=-1)
+        losses.append(masked_mean(per_photo, known))
     return torch.stack(losses).sum()

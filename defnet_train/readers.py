@@ -69,7 +69,7 @@ def read_live_challenge(root: Path, config: DataConfig) -> list[ImageRecord]:
                 mos=float(mos),
                 target=float(np.clip(1 + 4 * mos / 100, 1, 5)),
                 group=name,
-                labels=labels.get(name),
+                labels=labels.get(f"Images/{name}"),
             )
         )
     if absent and config.missing == "error":

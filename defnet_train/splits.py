@@ -24,9 +24,10 @@ def split(records: Sequence[ImageRecord], session: int) -> dict[Part, list[Image
         session: Number of the split, from 1.
     """
     part_of: dict[tuple[str, str], Part] = {}
-    for number, dataset in enumerate(sorted({r.dataset for r in records})):
+    for dataset in sorted({r.dataset for r in records}):
         groups = sorted({r.group for r in records if r.dataset == dataset})
-        order = np.random.default_rng([session, number]).permutation(len(groups))
+        # Seeded by the data set's own name: adding another one must not move this one's photos into training.
+        order = np.random.default_rng([session, *dataset.encode()]).permutation(len(groups))
         val_start = round(FRACTIONS["train"] * len(groups))
         test_start = round((FRACTIONS["train"] + FRACTIONS["val"]) * len(groups))
         for rank, index in enumerate(order):

@@ -128,3 +128,24 @@ def write_tiny_model(path: Path, metadata: dict[str, str] | None = None, drop_ou
 
 
 _ONNX_TYPE = {"uint8": "UINT8", "float32": "FLOAT"}
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved checkpoint of the small tower with lively random weights."""
+    # Imported here: torch takes seconds, and the scoring tests do without it.
+    from defnet_train.checkpoint import save_checkpoint
+    from tests.lively_model import CONFIG, lively_model
+
+    path = tmp_path_factory.mktemp("checkpoint") / "model.safetensors"
+    record = {"photos": {"clive": 7}, "val": {"coverage": 0.95}, "test": {"srcc": 0.5, "coverage": 0.94}}
+    save_checkpoint(path, lively_model(), CONFIG, record)
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The `ExportReport` of that checkpoint, exported once for all tests."""
+    from defnet_export.onnx_export import export_onnx
+
+    return export_onnx(checkpoint, tmp_path_factory.mktemp("exported") / "model.onnx")

@@ -1,0 +1,104 @@
+"""A model on rated photos: outputs in order, figures on the right scale, calibration that covers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from defnet_train.batches import FeatureViews
+from defnet_train.evaluation import calibrate, figures, predict
+from defnet_train.labels import Labels
+from defnet_train.model import Defnet
+from defnet_train.readers import ImageRecord
+from tests.train.conftest import Run
+from tests.train.test_model import features
+
+SOURCE = FeatureViews(features(40, 2, 16))
+
+
+def records(targets: np.ndarray, labels: Labels | None = None) -> list[ImageRecord]:
+    return [
+        ImageRecord(dataset="clive", path=Path(f"{i}.png"), mos=0, target=float(t), group=str(i), labels=labels)
+        for i, t in enumerate(targets)
+    ]
+
+
+def test_outputs_come_in_the_order_that_was_asked_for(shared_model: Defnet) -> None:
+    everything = predict(shared_model, SOURCE, range(40))
+    some = predict(shared_model, SOURCE, [31, 2, 17])
+    assert everything["score"].shape == (40,)
+    for name, value in some.items():
+        np.testing.assert_allclose(value, everything[name][[31, 2, 17]], rtol=1e-4, atol=1e-5)
+    assert len(np.unique(everything["score"])) == 40
+
+
+def test_progress_adds_up_to_the_photos(shared_model: Defnet) -> None:
+    done: list[int] = []
+    predict(shared_model, SOURCE, range(37), done.append)
+    assert sum(done) == 37
+    assert len(done) > 1
+
+
+def test_predicting_leaves_the_mode_of_the_model_as_it_was(new_model: Callable[..., Defnet]) -> None:
+    model = new_model()
+    before = predict(model, SOURCE, range(3))
+    model.train()
+    during = predict(model, SOURCE, range(3))
+    assert model.training
+    assert all(np.array_equal(value, during[name]) for name, value in before.items())
+
+
+def test_figures_of_a_model_that_knows_the_truth_are_perfect(shared_model: Defnet) -> None:
+    outputs = predict(shared_model, SOURCE, range(40))
+    found = figures(outputs, records(outputs["score"]))
+    assert found["srcc"] == pytest.approx(1)
+    assert found["krcc"] == pytest.approx(1)
+    assert found["plcc_raw"] == pytest.approx(1)
+    assert found["photos"] == 40
+    turned = figures(outputs, records(6 - outputs["score"]))
+    assert turned["srcc"] == pytest.approx(-1), "the sign is kept: higher must be better"
+    assert found["fused_srcc"] == pytest.approx(-turned["fused_srcc"])
+    assert found["fused_srcc"] != pytest.approx(found["srcc"])
+
+
+def test_class_accuracies_are_over_labelled_photos_and_absent_without_any(shared_model: Defnet) -> None:
+    outputs = predict(shared_model, SOURCE, range(40))
+    targets = np.linspace(1, 5, 40)
+    assert not {"scene_accuracy", "distortion_accuracy"} & set(figures(outputs, records(targets)))
+    right = Labels(scenes=(int(outputs["scene"][3].argmax()),), distortion=int(outputs["distortion"][3].argmax()))
+    some = records(targets)
+    some[3] = records(targets, right)[3]
+    found = figures(outputs, some)
+    assert found["scene_accuracy"] == found["distortion_accuracy"] == 1, "the other 39 have no label to miss"
+
+
+def test_a_calibrated_interval_covers_the_photos_it_was_fitted_on(new_model: Callable[..., Defnet]) -> None:
+    model = new_model()
+    model.calibration.fill_(123.0)  # an earlier calibration must not matter
+    raw = predict(new_model(), SOURCE, range(40))
+    targets = raw["fused_score"] + np.random.default_rng(0).standard_t(3, 40)
+    factor = calibrate(model, SOURCE, range(40), records(targets))
+    assert model.calibration.item() == pytest.approx(factor)
+    outputs = predict(model, SOURCE, range(40))
+    low, high = outputs["interval"].T
+    inside = (targets >= low - 1e-5) & (targets <= high + 1e-5)
+    assert inside.sum() == 39, "ceil(41 x 0.95) = 39 of 40"
+    np.testing.assert_allclose(high - low, factor * np.diff(raw["interval"])[:, 0], rtol=1e-5)
+
+
+def test_the_best_checkpoint_of_a_run_reproduces_its_figures(smoke_run: Run) -> None:
+    # From the photos themselves, not from the cached features that the run measured on.
+    from defnet_train.batches import PhotoViews
+    from defnet_train.checkpoint import load_checkpoint
+    from defnet_train.loop import load_data
+
+    model, info = load_checkpoint(smoke_run.out / "best.safetensors")
+    data = load_data(info.config, smoke_run.release.root)
+    source = PhotoViews(data.records, model.contract().preprocess)
+    with torch.inference_mode():
+        found = figures(predict(model, source, data.parts["test"]), data.of("test"))
+    assert found == pytest.approx(smoke_run.result["test"], rel=1e-3, abs=1e-3)

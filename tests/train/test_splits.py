@@ -1,0 +1,91 @@
+"""Splits: nothing leaks, nothing depends on luck."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from defnet_train.readers import ImageRecord
+from defnet_train.splits import split
+
+
+def records(dataset: str, groups: int, per_group: int = 1) -> list[ImageRecord]:
+    return [
+        ImageRecord(
+            dataset=dataset,
+            path=Path(f"{dataset}/{g}-{n}.png"),
+            mos=50.0,
+            target=3.0,
+            group=f"reference {g}",
+            labels=None,
+        )
+        for g in range(groups)
+        for n in range(per_group)
+    ]
+
+
+def names(parts: dict[str, list[ImageRecord]]) -> dict[str, set[str]]:
+    return {part: {str(r.path) for r in chosen} for part, chosen in parts.items()}
+
+
+def test_parts_are_disjoint_and_nothing_is_lost() -> None:
+    everything = records("live", 100)
+    parts = split(everything, 1)
+    assert sorted(str(r.path) for part in parts.values() for r in part) == sorted(str(r.path) for r in everything)
+
+
+@pytest.mark.parametrize(("groups", "sizes"), [(100, (70, 10, 20)), (1162, (813, 117, 232)), (30, (21, 3, 6))])
+def test_parts_hold_70_10_and_20_percent(groups: int, sizes: tuple[int, int, int]) -> None:
+    parts = split(records("csiq", groups), 3)
+    assert tuple(len(part) for part in parts.values()) == sizes
+    assert list(parts) == ["train", "val", "test"]
+
+
+def test_photos_of_one_reference_stay_together() -> None:
+    parts = split(records("kadid", 20, per_group=7), 1)
+    groups = {part: {r.group for r in chosen} for part, chosen in parts.items()}
+    assert not groups["train"] & groups["val"]
+    assert not groups["train"] & groups["test"]
+    assert not groups["val"] & groups["test"]
+    assert [len(part) for part in parts.values()] == [98, 14, 28]
+
+
+def test_the_order_of_the_records_does_not_change_the_split() -> None:
+    everything = records("live", 40) + records("bid", 40)
+    shuffled = [everything[i] for i in np.random.default_rng(0).permutation(len(everything))]
+    assert names(split(everything, 2)) == names(split(shuffled, 2))
+
+
+def test_a_part_keeps_the_order_of_the_records() -> None:
+    everything = records("live", 40)
+    for part in split(everything, 2).values():
+        assert [everything.index(r) for r in part] == sorted(everything.index(r) for r in part)
+
+
+def test_the_same_session_gives_the_same_split_and_another_session_another() -> None:
+    everything = records("live", 60)
+    assert names(split(everything, 1)) == names(split(everything, 1))
+    tests = [frozenset(names(split(everything, session))["test"]) for session in range(1, 11)]
+    assert len(set(tests)) == 10
+
+
+def test_every_data_set_is_split_by_itself() -> None:
+    parts = split(records("live", 20) + records("bid", 50), 1)
+    for part, fraction in {"train": 0.7, "val": 0.1, "test": 0.2}.items():
+        counts = [sum(r.dataset == key for r in parts[part]) for key in ("live", "bid")]
+        assert counts == [round(20 * fraction), round(50 * fraction)]
+
+
+def test_two_data_sets_of_one_size_are_not_split_alike() -> None:
+    parts = split(records("a", 50) + records("b", 50), 1)
+    tested = {key: {r.group for r in parts["test"] if r.dataset == key} for key in ("a", "b")}
+    assert tested["a"] != tested["b"]
+
+
+def test_adding_a_data_set_leaves_the_split_of_another_as_it_was() -> None:
+    alone = records("koniq", 40)
+    joined = split([*records("bid", 30), *alone], 3)
+    for part, members in split(alone, 3).items():
+        assert [r for r in joined[part] if r.dataset == "koniq"] == members
