@@ -88,7 +88,8 @@ def evaluate(
     model, info = load_checkpoint(checkpoint)
     overrides = [*(settings or []), *([f"data.session={session}"] if session is not None else [])]
     run_data = load_data(apply_overrides(info.config, overrides), data)
-    indices = list(range(len(run_data.records))) if part == "all" else run_data.parts[part]
+    parts = ("train", "val", "test") if part == "all" else (part,)
+    indices = sorted(index for name in parts for index in run_data.rated(name))
     records = [run_data.records[i] for i in indices]
     source = PhotoViews(run_data.records, model.contract().preprocess)
     with _Display() as display:
@@ -148,6 +149,7 @@ class _Display:
             f"epoch {entry['epoch'] + 1}: {losses}  "
             f"validation SRCC {entry['val_srcc']:.4f}  ({entry['seconds']:.0f} s)",
             highlight=False,
+            soft_wrap=True,
         )
 
 

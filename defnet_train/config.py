@@ -35,11 +35,15 @@ class DataConfig:
     """Number of the seeded 70/10/20 split."""
     crops: int = 4
     """Windows drawn per photo and step, with replacement (row 28)."""
+    synthetic_levels: tuple[int, ...] = (1, 3, 5)
+    """Levels, 1 to 5, of every distortion in the data set `synthetic`."""
     cache: PathText = ""
     """Folder for the features of a frozen trunk; empty keeps them in memory."""
 
     def __post_init__(self) -> None:
         _at_least("data", self, session=1, crops=1)
+        if not self.synthetic_levels or not set(self.synthetic_levels) <= {1, 2, 3, 4, 5}:
+            raise UsageError(f"data.synthetic_levels = {list(self.synthetic_levels)}: levels are 1 to 5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +222,10 @@ def _checked(value: Any, expected: Any, source: str, name: str) -> Any:
         if not isinstance(value, dict) or not value or not all(type(v) is int and v > 0 for v in value.values()):
             raise UsageError(f"{source}: {name} must map data sets to photos per batch, for example {{ clive = 48 }}")
         return value
+    if get_origin(expected) is tuple:
+        if not isinstance(value, (list, tuple)) or not all(type(v) is int for v in value):
+            raise UsageError(f"{source}: {name} must be a list of whole numbers, for example [1, 3, 5]")
+        return tuple(value)
     if expected is float and type(value) is int:
         value = float(value)
     if type(value) is not expected:

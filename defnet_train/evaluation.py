@@ -64,6 +64,37 @@ def figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Sequence[Im
     return {**result, **uncertainty(outputs, target), "photos": float(len(records))}
 
 
+def series_figures(score: npt.NDArray[np.float32], records: Sequence[ImageRecord]) -> dict[str, float]:
+    """How surely the score falls as a synthetic distortion grows.
+
+    Args:
+        score: Of the synthetic copies and their originals, (N,).
+        records: The same photos.
+
+    Returns:
+        ``level_order``: Spearman correlation of score and level, original included, mean over photos, then over
+        kinds (-1 is perfect). ``level_order_worst``: that of the worst kind. ``original_on_top``: share of copies
+        that score below their original.
+    """
+    originals = {r.group: s for r, s in zip(records, score, strict=True) if not r.kind}
+    ladders: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for record, value in zip(records, score, strict=True):
+        if record.kind:
+            ladders.setdefault((record.kind, record.group), []).append((record.level, float(value)))
+    by_kind: dict[str, list[float]] = {}
+    below: list[bool] = []
+    for (kind, group), steps in ladders.items():
+        levels, values = zip((0, float(originals[group])), *sorted(steps), strict=True)
+        by_kind.setdefault(kind, []).append(srcc(np.array(values), np.array(levels)))
+        below += [value < originals[group] for value in values[1:]]
+    means = [float(np.mean(orders)) for orders in by_kind.values()]
+    return {
+        "level_order": float(np.mean(means)),
+        "level_order_worst": max(means),
+        "original_on_top": float(np.mean(below)),
+    }
+
+
 def calibrate(model: Defnet, source: ViewSource, indices: Sequence[int], records: Sequence[ImageRecord]) -> float:
     """Fit the conformal factor on photos not trained on and store it in the model.
 

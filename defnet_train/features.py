@@ -19,10 +19,15 @@ from torch import Tensor
 
 from defnet_infer.contract import Preprocess
 from defnet_train.batches import PhotoViews
+from defnet_train.distortions import DISTORTION_KINDS
 from defnet_train.encoder import Encoder
 from defnet_train.readers import ImageRecord
 
 PHOTOS_PER_BATCH = 4
+VIEWS_PER_CALL = 16
+"""More views at once are slower on a CPU: their activations leave its caches."""
+FEW_WINDOWS = (1, 5, 9, 13)
+"""Of the fifteen scoring windows, those that stand for a synthetic copy: spread over the photo."""
 
 
 def trunk_features(
@@ -31,8 +36,8 @@ def trunk_features(
     rule: Preprocess,
     cache: Path | None,
     progress: Callable[[int], None],
-) -> Tensor:
-    """Features of the scoring views of every photo, upright and mirrored.
+) -> list[Tensor]:
+    """Features of the scoring views of every photo.
 
     Args:
         encoder: Its trunk is used as it is, on the device it is on.
@@ -42,7 +47,9 @@ def trunk_features(
         progress: Called with the number of photos done since the last call.
 
     Returns:
-        (N, 2, 16, F) float32 on the CPU: photo, mirrored, view (the overview last).
+        Per photo (M, V, F) float32 on the CPU. A rated photo has its fifteen scoring windows and the overview,
+        upright and mirrored: (2, 16, F). A synthetic copy, of which there are many, has four of the windows and
+        the overview, upright: (1, 5, F).
 
     Raises:
         PhotoError: If a photo cannot be decoded.
@@ -50,21 +57,28 @@ def trunk_features(
     path = cache / f"features-{_key(encoder, records, rule)}.safetensors" if cache else None
     if path and path.is_file():
         progress(len(records))
-        return load_file(path)["features"]
+        stored = load_file(path)
+        return [stored[str(index)] for index in range(len(records))]
     source = PhotoViews(records, rule)
-    chunks = []
+    features: list[Tensor] = []
     for start in range(0, len(records), PHOTOS_PER_BATCH):
-        crops, overview = source.fixed(range(start, min(start + PHOTOS_PER_BATCH, len(records))))
-        upright = torch.cat([crops, overview.unsqueeze(1)], dim=1)
-        both = torch.stack([upright, upright.flip(-2)], dim=1).to(encoder.pixel_scale.device)
+        some = range(start, min(start + PHOTOS_PER_BATCH, len(records)))
+        crops, overview = source.fixed(some)
+        pictures = []
+        for index, photo in zip(some, torch.cat([crops, overview.unsqueeze(1)], dim=1), strict=True):
+            few = records[index].series
+            pictures.append(photo[[*FEW_WINDOWS, -1]].unsqueeze(0) if few else torch.stack([photo, photo.flip(-2)]))
+        flat = torch.cat([p.flatten(0, 1) for p in pictures]).to(encoder.pixel_scale.device)
         with torch.inference_mode():
-            chunks.append(encoder.trunk_features(both).float().cpu())
-        progress(len(both))
-    features = torch.cat(chunks)
+            computed = torch.cat([encoder.trunk_features(some).float().cpu() for some in flat.split(VIEWS_PER_CALL)])
+        shapes = [p.shape[:2] for p in pictures]
+        for part, shape in zip(computed.split([m * v for m, v in shapes]), shapes, strict=True):
+            features.append(part.unflatten(0, shape))
+        progress(len(pictures))
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        save_file({"features": features}, partial)
+        save_file({str(index): value.contiguous() for index, value in enumerate(features)}, partial)
         os.replace(partial, path)
     return features
 
@@ -75,5 +89,7 @@ def _key(encoder: Encoder, records: Sequence[ImageRecord], rule: Preprocess) -> 
         digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
     for record in records:
         status = record.path.stat()
-        digest.update(f"{record.path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        strength = DISTORTION_KINDS[record.kind].strengths if record.kind else ""
+        line = (record.path.name, status.st_size, status.st_mtime_ns, record.kind, record.level, strength)
+        digest.update(f"{line}\n".encode())
     return digest.hexdigest()[:16]

@@ -16,7 +16,13 @@ EPSILON = 1e-8
 
 
 def pair_loss(
-    score_B: Tensor, mos_B: Tensor, dataset_B: Tensor, *, reduction: str = "per_dataset", tie_probability: float = 0.5
+    score_B: Tensor,
+    mos_B: Tensor,
+    dataset_B: Tensor,
+    comparable_BB: Tensor | None = None,
+    *,
+    reduction: str = "per_dataset",
+    tie_probability: float = 0.5,
 ) -> Tensor:
     """Fidelity of the order of two photos of one data set, Eqs. (7) and (8).
 
@@ -26,11 +32,14 @@ def pair_loss(
         score_B: Predicted scores, (B,).
         mos_B: Opinion scores on any scale, higher is better, (B,).
         dataset_B: Integer id of the data set of each photo, (B,). Pairs across data sets are not compared.
+        comparable_BB: True for pairs whose order is known, symmetric (B, B); all, if absent.
         reduction: ``per_dataset``: mean over a data set's pairs, then over data sets. ``flat``: mean over pairs.
         tie_probability: p for equal opinion scores; the paper's ">=" would give 1 to whichever comes first.
     """
     first, second = torch.triu_indices(len(score_B), len(score_B), offset=1, device=score_B.device)
     same = dataset_B[first] == dataset_B[second]
+    if comparable_BB is not None:
+        same &= comparable_BB[first, second]
     first, second = first[same], second[same]
     if not len(first):
         return score_B.sum() * 0.0
@@ -42,6 +51,18 @@ def pair_loss(
         return loss.mean()
     pair_dataset = dataset_B[first]
     return torch.stack([loss[pair_dataset == k].mean() for k in pair_dataset.unique()]).mean()
+
+
+def comparable(group_B: Tensor, series_B: Tensor) -> Tensor:
+    """Pairs of one group that share a series, or of which one is series 0; (B,), (B,) -> (B, B).
+
+    For rated photos every photo is group 0 and series 0: all pairs count. Of synthetic copies the group is the
+    photo and the series the distortion: how blur compares with noise is nobody's knowledge.
+    """
+    same_group = group_B[:, None] == group_B
+    same_series = series_B[:, None] == series_B
+    undistorted = (series_B == 0)[:, None] | (series_B == 0)
+    return same_group & (same_series | undistorted)
 
 
 def scene_loss(probability_BS: Tensor, label_BS: Tensor, known_B: Tensor) -> Tensor:

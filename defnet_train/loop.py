@@ -26,7 +26,7 @@ from defnet_infer.errors import DatasetError, TrainingError, UsageError
 from defnet_train.batches import FeatureViews, PhotoViews, ViewSource, index_batches, take, targets_of
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import TrainConfig
-from defnet_train.evaluation import calibrate, figures, predict
+from defnet_train.evaluation import calibrate, figures, predict, series_figures
 from defnet_train.features import trunk_features
 from defnet_train.metrics import srcc
 from defnet_train.model import Defnet
@@ -61,6 +61,14 @@ class RunData:
         """Records of a part."""
         return [self.records[i] for i in self.parts[part]]
 
+    def rated(self, part: str) -> list[int]:
+        """Photos of a part that people rated; synthetic copies have only an order."""
+        return [i for i in self.parts[part] if self.records[i].target is not None]
+
+    def series(self, part: str) -> list[int]:
+        """Synthetic copies of a part, and their originals."""
+        return [i for i in self.parts[part] if self.records[i].series]
+
 
 def load_data(config: TrainConfig, root: Path) -> RunData:
     """Read and split the data sets of a configuration.
@@ -72,10 +80,11 @@ def load_data(config: TrainConfig, root: Path) -> RunData:
     chosen = split(records, config.data.session)
     index = {id(record): i for i, record in enumerate(records)}
     parts = {name: [index[id(r)] for r in chosen[name]] for name in ("train", "val", "test")}
-    for name, indices in parts.items():
-        if len(indices) < 5:
-            raise DatasetError(f"only {len(indices)} photos in the {name} part of {len(records)}; 5 are needed")
-    return RunData(records, parts)
+    data = RunData(records, parts)
+    for name in parts:
+        if len(data.rated(name)) < 5:
+            raise DatasetError(f"only {len(data.rated(name))} rated photos in the {name} part; 5 are needed")
+    return data
 
 
 def train(config: TrainConfig, root: Path, out: Path, listener: Listener, device: str = "auto") -> dict[str, Any]:
@@ -108,7 +117,8 @@ def train(config: TrainConfig, root: Path, out: Path, listener: Listener, device
     _write_json(out / "config.json", {"config": config.to_dict(), "provenance": _provenance(data)})
     source = _view_source(config, model, data, listener)
     if isinstance(source, FeatureViews):
-        model.encoder.fit_feature_norm(source.features[data.parts["train"]])
+        flat = [source.features[i].flatten(0, 1) for i in data.parts["train"]]
+        model.encoder.fit_feature_norm(torch.cat(flat))
     optimizer = _optimizer(config, model)
     wrapped, optimizer = fabric.setup(model, optimizer)
     rng = np.random.default_rng(config.seed)
@@ -177,12 +187,16 @@ def _finish(
 ) -> dict[str, Any]:
     """Calibrate the best checkpoint on the validation part and measure it, once, on the test part."""
     listener.stage("measuring the best checkpoint", len(data.parts["val"]) + len(data.parts["test"]))
+    rated = {part: data.rated(part) for part in ("val", "test")}
     model = load_checkpoint(out / "best.safetensors")[0].to(device)
-    factor = calibrate(model, source, data.parts["val"], data.of("val"))
+    factor = calibrate(model, source, rated["val"], [data.records[i] for i in rated["val"]])
     result: dict[str, Any] = {"best_epoch": best_epoch, "calibration": factor}
     for part in ("val", "test"):
-        outputs = predict(model, source, data.parts[part], listener.advance)
-        result[part] = figures(outputs, data.of(part))
+        outputs = predict(model, source, rated[part], listener.advance)
+        result[part] = figures(outputs, [data.records[i] for i in rated[part]])
+        if series := data.series(part):
+            outputs = predict(model, source, series, listener.advance)
+            result[part] |= series_figures(outputs["score"], [data.records[i] for i in series])
     save_checkpoint(out / "best.safetensors", model, config, {"epoch": best_epoch, **result, **_provenance(data)})
     _write_json(out / "metrics.json", result)
     return result
@@ -194,7 +208,11 @@ def _view_source(config: TrainConfig, model: Defnet, data: RunData, listener: Li
         return PhotoViews(data.records, rule)
     listener.stage("features of the frozen trunk", len(data.records))
     cache = Path(config.data.cache) if config.data.cache else None
-    return FeatureViews(trunk_features(model.encoder, data.records, rule, cache, listener.advance))
+    features = []
+    for key in config.data.sets:  # One cache file per data set: adding one leaves the others' valid.
+        records = [record for record in data.records if record.dataset == key]
+        features += trunk_features(model.encoder, records, rule, cache, listener.advance)
+    return FeatureViews(features)
 
 
 def _optimizer(config: TrainConfig, model: Defnet) -> torch.optim.Optimizer:
@@ -215,9 +233,9 @@ def _optimizer(config: TrainConfig, model: Defnet) -> torch.optim.Optimizer:
 
 
 def _validation_srcc(model: Defnet, source: ViewSource, data: RunData) -> float:
-    """Mean over data sets of the SRCC on the validation part; the figure that chooses the checkpoint."""
-    outputs = predict(model, source, data.parts["val"])
-    records = data.of("val")
+    """Mean over rated data sets of the SRCC on the validation part; the figure that chooses the checkpoint."""
+    outputs = predict(model, source, data.rated("val"))
+    records = [data.records[i] for i in data.rated("val")]
     keys = np.array([r.dataset for r in records])
     target = np.array([r.target for r in records])
     return float(np.mean([srcc(outputs["score"][keys == key], target[keys == key]) for key in np.unique(keys)]))

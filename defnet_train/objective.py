@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from defnet_train.config import LossConfig
-from defnet_train.fidelity import distortion_loss, masked_mean, pair_loss, scene_loss
+from defnet_train.fidelity import comparable, distortion_loss, masked_mean, pair_loss, scene_loss
 from defnet_train.joint import TASK_SIZES
 from defnet_train.model import Forward
 from defnet_train.nig import Nig, nig_loss
@@ -20,10 +20,18 @@ TASKS = tuple(TASK_SIZES)
 class Targets(NamedTuple):
     """Labels of a batch. A row without a label is zero and not known."""
 
+    mos: Tensor
+    """Opinion score on the data set's own scale, higher is better, (B,); what pairs are ordered by."""
     target: Tensor
-    """Opinion score on [1, 5], (B,)."""
+    """Opinion score on [1, 5], (B,); any number where it is not known."""
+    target_known: Tensor
+    """False where only an order is known, (B,)."""
     dataset: Tensor
     """Integer id of the data set, (B,)."""
+    group: Tensor
+    """Photos are only compared inside a group, (B,)."""
+    series: Tensor
+    """Inside a group only with the same series, or with series 0, (B,)."""
     scene: Tensor
     """Multi-hot, (B, 9)."""
     distortion: Tensor
@@ -53,8 +61,9 @@ def objective(prediction: Forward, targets: Targets, task_weights: Mapping[str, 
     multitask = {
         "quality": pair_loss(
             prediction.score,
-            targets.target,
+            targets.mos,
             targets.dataset,
+            comparable(targets.group, targets.series),
             reduction=config.pair_reduction,
             tie_probability=config.tie_probability,
         ),
@@ -71,7 +80,7 @@ def objective(prediction: Forward, targets: Targets, task_weights: Mapping[str, 
 def evidential_loss(nigs: Mapping[str, Nig], targets: Targets, config: LossConfig) -> Tensor:
     """Sum over tasks of the mean evidential loss, Eq. (22) or (27)."""
     labels = {
-        "quality": (targets.target.unsqueeze(-1), torch.ones_like(targets.scene_known)),
+        "quality": (targets.target.unsqueeze(-1), targets.target_known),
         "scene": (targets.scene, targets.scene_known),
         "distortion": (targets.distortion, targets.distortion_known),
     }

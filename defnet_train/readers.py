@@ -1,6 +1,7 @@
 """Data sets from their official layouts. Each reader says what must be on disk and which way the score points.
 
-This version reads the LIVE In the Wild Image Quality Challenge Database; `READERS` is where others join.
+This version reads the LIVE In the Wild Image Quality Challenge Database and makes synthetic distortions of pristine
+photos; `READERS` is where others join.
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from defnet_infer import photos
 from defnet_infer.errors import DatasetError, UsageError
+from defnet_infer.taxonomy import DISTORTIONS
+from defnet_infer.views import Pixels
 from defnet_train.config import DataConfig
+from defnet_train.distortions import DISTORTION_KINDS
 from defnet_train.labels import Labels, read_label_table
+from defnet_train.synthetic import load_distorted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +28,30 @@ class ImageRecord:
     """One rated photo.
 
     `mos` is the data set's own scale turned so that higher is better; `target` is `mos` mapped to [1, 5] by the
-    scale's nominal ends (departure 20). `group` is what a split must not tear apart: the reference photo of a
-    synthetic data set, the photo itself of an authentic one.
+    scale's nominal ends (departure 20), or None where only an order is known. `group` is what a split must not
+    tear apart: the reference photo of a synthetic data set, the photo itself of an authentic one.
     """
 
     dataset: str
     path: Path
     mos: float
-    target: float
+    target: float | None
     group: str
     labels: Labels | None
+    kind: str = ""
+    """Name of the synthetic distortion made when the photo is loaded; empty for none."""
+    level: int = 0
+    """Its level, 1 to 5."""
+    series: bool = False
+    """Only comparable with photos of its `group`, and among those with its own `kind` or the undistorted one."""
+
+    def pixels(self) -> Pixels:
+        """Decode to upright RGB (height, width, 3), uint8, distorted where `kind` says so.
+
+        Raises:
+            PhotoError: If the file cannot be decoded.
+        """
+        return load_distorted(self.path, self.kind, self.level) if self.kind else photos.decode(self.path).pixels
 
 
 def read_live_challenge(root: Path, config: DataConfig) -> list[ImageRecord]:
@@ -90,7 +110,37 @@ def _matlab_array(path: Path) -> np.ndarray:
         raise DatasetError(f"{path} cannot be read ({error}); copy it again from the release") from error
 
 
-READERS: dict[str, Callable[[Path, DataConfig], list[ImageRecord]]] = {"clive": read_live_challenge}
+def read_synthetic(root: Path, config: DataConfig) -> list[ImageRecord]:
+    """Photos without visible distortion, each with every synthetic distortion at the configured levels.
+
+    Expects ``root/pristine`` with PNG or JPEG files. Nobody rated the copies: only the order of levels of one
+    distortion of one photo is certain, so `target` is None and `series` is set. Distortion labels are exact.
+
+    Raises:
+        DatasetError: If the folder is missing or holds no photo.
+    """
+    folder = root / "pristine"
+    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    if not paths:
+        raise DatasetError(f"synthetic: no PNG or JPEG in {folder}; put undistorted photos there")
+    records = []
+    for path in paths:
+        # Level 0 has no distortion label: "other", where it would have to go, means something else.
+        common = {"dataset": "synthetic", "path": path, "target": None, "group": path.name, "series": True}
+        records.append(ImageRecord(mos=0.0, labels=None, **common))
+        for kind in DISTORTION_KINDS.values():
+            labels = Labels(scenes=(), distortion=DISTORTIONS.index(kind.coarse))
+            records += [
+                ImageRecord(mos=-float(level), labels=labels, kind=kind.name, level=level, **common)
+                for level in config.synthetic_levels
+            ]
+    return records
+
+
+READERS: dict[str, Callable[[Path, DataConfig], list[ImageRecord]]] = {
+    "clive": read_live_challenge,
+    "synthetic": read_synthetic,
+}
 
 
 def read_all(root: Path, config: DataConfig) -> list[ImageRecord]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from defnet_train.fidelity import distortion_loss, pair_loss, scene_loss
+from defnet_train.fidelity import comparable, distortion_loss, pair_loss, scene_loss
 
 EPS = 1e-8
 
@@ -152,3 +152,27 @@ def test_a_batch_without_labels_gives_zero_loss_and_zero_gradient(loss: object, 
     (gradient,) = torch.autograd.grad(value, probability)
     assert value.item() == 0
     assert gradient.abs().max() == 0, "also not NaN"
+
+
+def test_only_pairs_whose_order_is_known_are_compared() -> None:
+    # Two originals (series 0), each with copies of two distortions; groups are the originals.
+    group = torch.tensor([1, 1, 1, 1, 2, 2])
+    series = torch.tensor([0, 1, 1, 2, 0, 1])
+    expected = torch.tensor(
+        [
+            [1, 1, 1, 1, 0, 0],
+            [1, 1, 1, 0, 0, 0],
+            [1, 1, 1, 0, 0, 0],
+            [1, 0, 0, 1, 0, 0],
+            [0, 0, 0, 0, 1, 1],
+            [0, 0, 0, 0, 1, 1],
+        ]
+    ).bool()
+    found = comparable(group, series)
+    assert torch.equal(found, expected)
+    score = torch.tensor([3.0, 2.5, 2.9, 1.0, 4.0, 4.5], dtype=torch.float64)
+    mos = torch.tensor([0.0, -1.0, -3.0, -3.0, 0.0, -1.0], dtype=torch.float64)
+    one = torch.zeros(6, dtype=torch.int64)
+    pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (4, 5)]
+    by_hand = [pair_loss(score[list(p)], mos[list(p)], one[:2]) for p in pairs]
+    torch.testing.assert_close(pair_loss(score, mos, one, found), torch.stack(by_hand).mean())

@@ -24,9 +24,14 @@ def targets(known: list[bool]) -> Targets:
     scene[:, [1, 4]] = 1
     distortion = torch.nn.functional.one_hot(torch.arange(count) % 11, 11).float()
     mask = torch.tensor(known)
+    nothing = torch.zeros(count, dtype=torch.int64)
     return Targets(
+        mos=torch.linspace(1.3, 4.6, count),
         target=torch.linspace(1.3, 4.6, count),
-        dataset=torch.zeros(count, dtype=torch.int64),
+        target_known=torch.ones(count, dtype=torch.bool),
+        dataset=nothing,
+        group=nothing,
+        series=nothing,
         scene=scene * mask[:, None],
         distortion=distortion * mask[:, None],
         scene_known=mask,
@@ -118,3 +123,13 @@ def test_a_task_weight_of_zero_silences_that_task_alone(new_model: Callable[...,
     silenced = objective(prediction, labels, {**ONES, "scene": 0.0}, config)
     torch.testing.assert_close(silenced.total, silenced.parts["quality"] + silenced.parts["distortion"])
     assert silenced.parts["scene"] > 0, "the log still shows it, unweighted"
+
+
+def test_a_photo_of_unknown_score_is_ordered_but_not_regressed(new_model: Callable[..., Defnet]) -> None:
+    crops = features(4, 4).requires_grad_()
+    prediction = new_model()(crops, features(4, seed=1))
+    labels = targets([False] * 4)._replace(target_known=torch.tensor([True, False, True, True]))
+    (gradient,) = torch.autograd.grad(evidential_loss(prediction.cross, labels, LossConfig()), crops, retain_graph=True)
+    assert (gradient.abs().amax(dim=(1, 2)) > 0).tolist() == [True, False, True, True]
+    (gradient,) = torch.autograd.grad(objective(prediction, labels, ONES, LossConfig()).parts["quality"], crops)
+    assert (gradient.abs().amax(dim=(1, 2)) > 0).all(), "its place in the order is known all the same"
