@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from defnet_infer.results import Row as Row
-    from defnet_infer.scoring import Scorer as Scorer
+    from defnet_infer.scorer import Scorer as Scorer
 
     __version__: str
 
 __all__ = ["Row", "Scorer", "__version__"]
 
-_HOME = {"Row": "defnet_infer.results", "Scorer": "defnet_infer.scoring"}
+_HOME = {"Row": "defnet_infer.results", "Scorer": "defnet_infer.scorer"}
 
 
 def __getattr__(name: str) -> object:

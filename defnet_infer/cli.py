@@ -2,8 +2,9 @@
 
     defnet score photos --out results.csv
 
-Exit codes: 0 all scored; 1 some photos failed; 2 wrong usage; 3 model, engine or data problem; 4 a gate
-failed; 130 interrupted. Data goes to standard output or --out, everything else to standard error.
+Exit codes: 0 all scored; 1 some photos failed or are beyond a limit; 2 wrong usage; 3 model, engine, disk or
+data problem; 4 a gate failed; 130 interrupted. Data goes to standard output or --out, everything else to standard
+error.
 
 Heavy modules are imported inside the commands, so that `defnet --help` is immediate. This module may name
 the two other packages, lazily: their commands are added where they are installed.
@@ -15,12 +16,14 @@ import importlib
 import json
 import os
 import sys
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from defnet_infer.errors import DefnetError
+from defnet_infer.errors import DefnetError, UsageError
 
 if TYPE_CHECKING:
     from defnet_infer.artifact import Artifact
@@ -55,81 +58,218 @@ def _root(
 
 @app.command()
 def score(
-    paths: Annotated[list[Path], typer.Argument(help="Photos, and folders that are searched to the bottom.")],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Photos, folders that are searched to the bottom, 'patterns/**/*.jpg', .tar archives, URLs."
+        ),
+    ] = None,
+    files_from: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A list of photos, one a line or separated by NUL; - is standard input."),
+    ] = None,
+    nul: Annotated[
+        bool, typer.Option("-0", "--null", help="The list is separated by NUL; else that is found out.")
+    ] = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only part I of N, the same photos on every machine; see merge.")
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Results file, .csv or .jsonl; CSV on standard output if absent."),
+        typer.Option("--out", "-o", help="Results file: .csv, .jsonl or .parquet; CSV on standard output if absent."),
     ] = None,
     model: Annotated[Path | None, typer.Option(help="Exported .onnx file; the built-in model if absent.")] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
         typer.Option(help="auto takes a GPU where one works; one asked for is used or is an error."),
     ] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Photos handed to the model at once.")] = 8,
+    engine: Annotated[
+        Literal["auto", "onnxruntime", "tensorrt"], typer.Option(help="What runs the model; auto takes ONNX Runtime.")
+    ] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos handed to a GPU at once.")] = 8,
     workers: Annotated[int, typer.Option(min=0, help="Decode threads; 0 chooses for this machine.")] = 0,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of the model on the CPU; 0 uses every core.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Photos on the CPU at once; 0 takes one per core.")] = 0,
     max_pixels: Annotated[int, typer.Option(min=1, help="Larger photos become rows with an error.")] = 250_000_000,
+    fast_decode: Annotated[
+        bool,
+        typer.Option("--fast-decode", help="Decode large JPEGs at 1/2, 1/4 or 1/8: faster, slightly other scores."),
+    ] = False,
+    color_managed: Annotated[
+        bool, typer.Option("--color-managed", help="Convert photos with an embedded colour profile to sRGB.")
+    ] = False,
+    decode_timeout: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Give up decoding a photo after this time; 0 never.")
+    ] = 60,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing results file.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the results file: skip photos whose row is there.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Like --resume, and score failed photos again.")
+    ] = False,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Print counts, mean and spread, the ten worst, failures by reason.")
+    ] = False,
+    fail_under: Annotated[
+        float | None, typer.Option(metavar="SCORE", help="Exit with 1 if a photo scores lower, and list those.")
+    ] = None,
+    review_above: Annotated[
+        float | None, typer.Option(metavar="WIDTH", help="Exit with 1 if an interval is wider, and list those.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing line.")] = False,
 ) -> None:
     """Score every photo in PATHS: one row each, in sorted order.
 
     A photo that cannot be read gets a row too, with the reason in its `error` column, and changes no other
-    row. Beside the results file, FILE.run.json says what produced it.
+    row. Beside the results file, FILE.run.json says what produced it, and FILE.resume what is done: a run that
+    was interrupted or killed goes on with --resume and ends with the same bytes as one that was not.
 
-    Exit code: 0 all scored, 1 some photos failed, 2 wrong usage, 3 the model or device cannot be used.
+    Exit code: 0 all scored, 1 some photos failed or are beyond --fail-under or --review-above, 2 wrong usage,
+    3 the model, the device or the disk cannot be used, 130 interrupted (Ctrl-C or SIGTERM).
     """
-    from defnet_infer import photos
-    from defnet_infer.results import ResultsFile
+    from defnet_infer import inputs, name_lists
+    from defnet_infer.resume import RunResults
+    from defnet_infer.shards import Shard
 
-    found = photos.find(paths)
-    with ResultsFile(out, overwrite=overwrite, stream=None if out else sys.stdout.buffer) as results:
+    if not paths and files_from is None:
+        raise UsageError("nothing to score: give photos or folders, or a list of them with --files-from")
+    part = Shard.parse(shard) if shard is not None else None
+    listed = name_lists.read(files_from, nul=nul) if files_from is not None else ()
+    found = inputs.find(paths or (), listed=listed, shard=part)
+    if not found.names and part is None:
+        raise UsageError(f"--files-from {files_from} lists nothing; write one photo a line into it")
+    with RunResults(
+        out,
+        stream=None if out else sys.stdout.buffer,
+        overwrite=overwrite,
+        resume=resume,
+        retry_failed=retry_failed,
+    ) as results:
         from defnet_infer import run_record
+        from defnet_infer import summary as summaries
+        from defnet_infer.interrupts import stop_on_signals
         from defnet_infer.progress import Progress
-        from defnet_infer.scoring import Scorer
+        from defnet_infer.scorer import Scorer
+        from defnet_infer.sources import Source
 
-        with Scorer(
-            model,
-            device=device,
-            batch_size=batch_size,
-            workers=workers or None,
-            threads=threads,
-            max_pixels=max_pixels,
-        ) as scorer:
+        totals = summaries.Summary() if summary else None
+        limits = [summaries.fail_under(fail_under)] if fail_under is not None else []
+        limits += [summaries.review_above(review_above)] if review_above is not None else []
+        watchers: list[summaries.Summary | summaries.Limit] = [*([totals] if totals else []), *limits]
+        with (
+            Scorer(
+                model,
+                device=device,
+                engine=engine,
+                batch_size=batch_size,
+                workers=workers or None,
+                threads=threads,
+                max_pixels=max_pixels,
+                fast_decode=fast_decode,
+                color_managed=color_managed,
+                decode_timeout=decode_timeout,
+            ) as scorer,
+            stop_on_signals(quiet=quiet, resumable=out is not None) as stop,
+        ):
+            results.begin(scorer.origin)
             if out is not None:
                 run_record.remove(out)
-            interrupted = False
-            with Progress(len(found), quiet=quiet) as progress:
+            if not quiet and "auto" in (device, engine):
+                typer.echo(f"device: {scorer.session.why}", err=True)
+            with Progress(found.total, quiet=quiet) as progress:
                 try:
-                    for row in scorer.score_files(found):
+                    todo = results.todo(found, name=attrgetter("name"), identify=Source.stamp, skipped=progress.keep)
+                    for row in scorer.score_sources(todo, stop=stop):
                         results.write(row)
                         progress.advance(row)
-                except KeyboardInterrupt:
-                    interrupted = True
+                        for watcher in watchers if out is None else ():
+                            watcher.add(row)
                 except BrokenPipeError:  # The reader of our output, such as `head`, has enough.
                     _drop_standard_output()
                     raise typer.Exit(BROKEN_PIPE) from None
+            results.finish()
+            interrupted = stop.is_set() and (found.total is None or progress.done < found.total)
             if out is not None:
-                run_record.write(
-                    out,
-                    run_record.describe(
-                        scorer.artifact,
-                        scorer.device,
-                        scored=progress.scored,
-                        failed=progress.failed,
-                        seconds=progress.seconds,
-                    ),
+                record = run_record.describe(
+                    scorer.artifact,
+                    scorer.device,
+                    options=scorer.rule_options,
+                    scored=results.scored,
+                    failed=results.failed,
+                    kept=results.kept,
+                    resumed=results.resumed,
+                    seconds=progress.seconds,
+                    finished=not interrupted,
                 )
-    progress.summarise("the output" if out is None else str(out), interrupted=interrupted)
+                run_record.write(out, record | {"shard": shard})
+                # From the file, not from this run: rows of earlier runs count too.
+                for row in results.rows() if watchers else ():
+                    for watcher in watchers:
+                        watcher.add(row)
+    progress.summarise("the output" if out is None else str(out), interrupted=interrupted, resumable=out is not None)
+    for watcher in watchers:
+        for line in watcher.lines():
+            typer.echo(line, err=True)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
-    if progress.failed:
+    if results.failed or any(limit.count for limit in limits):
         raise typer.Exit(SOME_FAILED)
 
 
 def _drop_standard_output() -> None:
     """Let what is still buffered go nowhere; Python would report a failing flush at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@app.command()
+def merge(
+    out: Annotated[Path, typer.Argument(help="The joined results file.")],
+    parts: Annotated[list[Path], typer.Argument(help="Results files of all shards, in any order.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing OUT.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No closing line.")] = False,
+) -> None:
+    """Join the results of `defnet score --shard` into one file: the same bytes as of a run that was not split.
+
+    Parts must be finished, of one model, rule and split, and complete. Exit code: 0 joined, 2 the parts do not
+    belong together.
+    """
+    from defnet_infer import merge as merging
+
+    record = merging.merge(out, parts, overwrite=overwrite)
+    if not quiet:
+        counts = record["counts"]
+        typer.echo(f"{out}: {counts['photos']} rows of {len(parts)} parts, {counts['failed']} failed", err=True)
+
+
+@app.command()
+def bench(
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Photos and folders to time; JPEGs made on the spot if absent.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Exported .onnx file; the built-in model if absent.")] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="As in `defnet score`.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos handed to a GPU at once.")] = 8,
+    workers: Annotated[int, typer.Option(min=0, help="Decode threads; 0 chooses for this machine.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Photos on the CPU at once; 0 takes one per core.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Photos to make, or at most to take from PATHS.")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
+) -> None:
+    """Measure how fast this machine scores photos, stage by stage, and say what limits it.
+
+    Without PATHS, half of the photos are 500 x 500 and half 1024 x 768. Exit code: 0 measured, 2 wrong usage,
+    3 the model or device cannot be used.
+    """
+    from defnet_infer import bench as measuring
+    from defnet_infer import inputs
+    from defnet_infer.scorer import Scorer
+
+    with (
+        measuring.temporary_folder() as scratch,
+        Scorer(model, device=device, batch_size=batch_size, workers=workers or None, threads=threads) as scorer,
+    ):
+        found = list(islice(inputs.find(paths), count)) if paths else measuring.make_photos(Path(scratch), count)
+        report = measuring.measure(scorer, found)
+    typer.echo(json.dumps(report.to_json(), indent=2) if as_json else "\n".join(measuring.lines(report)))
 
 
 @app.command()

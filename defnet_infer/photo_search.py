@@ -1,18 +1,15 @@
-"""Which files are photos: from what a person typed to a sorted list of paths.
+"""Which files below a folder are photos: by content, or by a suffix that promises a photo.
 
-Order is that of the bytes of the path, so it is the same on every machine and for every order of the
-arguments.
+A folder is searched once, however many links lead to it, so links in a circle end. Hidden entries are passed over.
 """
 
 # Names stay plain strings: there may be millions, and os.scandir knows the type of each without asking again.
-# ruff: noqa: PTH100, PTH112, PTH116, PTH122, PTH123, PTH208
+# ruff: noqa: PTH116, PTH122, PTH123
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-
-from defnet_infer.errors import UsageError
+from collections.abc import Iterator
 
 SUFFIXES = frozenset(
     (
@@ -20,6 +17,8 @@ SUFFIXES = frozenset(
         *(".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".qoi"),
     )
 )
+HEAD_SIZE = 32
+"""Bytes that `looks_like_photo` wants to see."""
 _MAGIC = (
     *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"),
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
@@ -29,41 +28,26 @@ _FTYP_BRANDS = frozenset(b"heic heix heim heis hevc hevx mif1 msf1 avif avis".sp
 _BMP_HEADER_SIZES = frozenset((12, 16, 40, 52, 56, 64, 108, 124))
 
 
-def find(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """List the photos among files and folders, sorted, each once.
+def search(top: str) -> Iterator[str]:
+    """Photos below a folder, in no order that counts.
 
-    A file that is named is always listed, whatever it holds. A folder is searched to the bottom; of its
-    entries those are photos whose first bytes or whose suffix say so, hidden ones excepted. A folder is
-    searched once, however many links lead to it. A folder inside that cannot be listed is itself listed,
-    so that it becomes a row with an error instead of photos that are silently missing.
-
-    Args:
-        paths: Files and folders; the spelling (relative or absolute) is kept.
-
-    Raises:
-        UsageError: If a path does not exist, or a folder holds no photo.
+    A photo is what says so by its first bytes or by its suffix: an empty ``a.jpg`` is a row with an error, not
+    a photo that is silently missing. A folder that cannot be listed is itself given, for the same reason.
     """
-    found: list[str] = []
-    for given in paths:
-        path = os.fspath(given)
-        if not os.path.lexists(path):
-            raise UsageError(f"{path} does not exist; give photos or folders that are there: defnet score PHOTOS...")
-        if not os.path.isdir(path):
-            found.append(path)
+    for folder, entries in walk(top):
+        if entries is None:
+            yield folder
             continue
-        inside = list(_search(path))
-        if not inside:
-            what = "is an empty folder" if not os.listdir(path) else "is a folder without photos"
-            raise UsageError(f"{path} {what}; give a folder that holds photos: defnet score FOLDER")
-        found.extend(inside)
-    once: dict[str, str] = {}
-    for path in sorted(found, key=os.fsencode):
-        once.setdefault(os.path.abspath(path), path)
-    return list(once.values())
+        for entry in entries:
+            if not entry.is_dir() and (promises_photo(entry.name) or _file_is_photo(entry)):
+                yield entry.path
 
 
-def _search(top: str) -> Iterator[str]:
-    """Photos below a folder. Linked folders come last, so that a folder is found under its own name first."""
+def walk(top: str) -> Iterator[tuple[str, list[os.DirEntry[str]] | None]]:
+    """Every folder from `top` down, with its entries, hidden ones left out; None if it cannot be listed.
+
+    Linked folders come last, so that a folder is met under its own name first.
+    """
     searched: set[tuple[int, int]] = set()
     folders = [top]
     links: list[str] = []
@@ -75,27 +59,35 @@ def _search(top: str) -> Iterator[str]:
                 continue
             searched.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as scan:
-                entries = sorted(scan, key=lambda entry: os.fsencode(entry.name))
+                entries = sorted(
+                    (entry for entry in scan if not entry.name.startswith(".")),
+                    key=lambda entry: os.fsencode(entry.name),
+                )
         except OSError:
-            yield folder
+            yield folder, None
             continue
+        yield folder, entries
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
             elif entry.is_dir():
                 links.append(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES or _file_is_photo(entry):
-                yield entry.path
+
+
+def promises_photo(name: str) -> bool:
+    """Whether the suffix of a name is that of a photo format."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _file_is_photo(entry: os.DirEntry[str]) -> bool:
-    if not entry.is_file():
-        return False
+    return entry.is_file() and file_is_photo(entry.path)
+
+
+def file_is_photo(path: str) -> bool:
+    """Whether a file can be opened and begins like a photo."""
     try:
-        with open(entry.path, "rb") as file:
-            return looks_like_photo(file.read(32))
+        with open(path, "rb") as file:
+            return looks_like_photo(file.read(HEAD_SIZE))
     except OSError:
         return False
 

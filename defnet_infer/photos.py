@@ -1,7 +1,6 @@
-"""Find photos and decode them to upright 8-bit RGB.
+"""Decode one photo to upright 8-bit RGB, or to one readable reason why not.
 
-`find` turns what a person typed into a list of paths; `decode` turns one file into pixels or one readable
-reason. Decoding is Pillow with pillow-heif for HEIC, restricted to formats that photos come in: no
+Decoding is Pillow with pillow-heif for HEIC, restricted to formats that photos come in: no
 PostScript, no metafiles, nothing that starts another program.
 
 Two effects reach beyond this module, because Pillow has no narrower place for them: the HEIF plugin is
@@ -22,16 +21,18 @@ import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image
 
+from defnet_infer.colours import tiff_tag, to_rgb
 from defnet_infer.errors import PhotoError
-from defnet_infer.photo_search import find
+from defnet_infer.sources import short_reason
 
-__all__ = ["MAX_PIXELS", "Photo", "decode", "find"]
+if TYPE_CHECKING:
+    from defnet_infer.sources import Content
 
 MAX_PIXELS = 250_000_000
 """Photos with more pixels are refused from their header. The largest camera sensors have about 150 million."""
@@ -49,7 +50,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT, _SUBFILE = 258, 262, 339, 254
+_TURNED = [_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)]
+_SUBFILE = 254
 _PILLOW_MODULES = r"(PIL|pillow_heif)\."
 _IGNORE_PILLOW = ("ignore", None, Warning, re.compile(_PILLOW_MODULES), 0)
 _plugins_lock = threading.Lock()
@@ -60,29 +62,52 @@ _plugins_ready = False
 class Photo:
     """One decoded photo."""
 
-    pixels: npt.NDArray[np.uint8]
-    """(height, width, 3), RGB, upright."""
+    image: Image.Image
+    """RGB, upright. Pillow's own pixels: an array would be a second copy, too much for a photo of 200 megapixels."""
     notes: tuple[str, ...]
     """What had to be decided on the way, such as ``first frame``; empty for an ordinary photo."""
+    full_size: tuple[int, int] | None = None
+    """Upright width and height of the file, where `reduce_to` made `image` smaller."""
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """(height, width, 3), RGB, upright; a copy."""
+        return np.asarray(self.image)
 
 
-def decode(source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXELS) -> Photo:
+def decode(content: Content, max_pixels: int = MAX_PIXELS, *, reduce_to: int = 0, color_managed: bool = False) -> Photo:
     """Decode one photo to upright RGB. Safe to call from several threads.
 
     EXIF orientation is applied and broken EXIF ignored; transparency is laid over white; more than 8 bits
     are scaled by the depth of the file; of an animation the first frame counts.
 
     Args:
-        source: A path, or the bytes of a file.
+        content: A path, the bytes of a file, a function that reads them, a Pillow image (not changed), or a uint8
+            array: (H, W, 3) is RGB and taken as it is, (H, W) gray, (H, W, 4) RGB with transparency.
         max_pixels: Larger photos are refused before their pixels are read.
+        reduce_to: A JPEG may be decoded at 1/2, 1/4 or 1/8, as long as its short side keeps this many pixels. 0: never.
+        color_managed: Convert colours to sRGB by the embedded ICC profile; a damaged profile is ignored.
 
     Raises:
         PhotoError: If this is not a photo, is damaged, cut off or too large. The message is a short reason.
     """
     _prepare_pillow()
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else _open_file(source) as file:
-            return _decode(file, max_pixels)
+        if isinstance(content, np.ndarray):
+            content = _from_array(content)
+        if isinstance(content, Image.Image):
+            _check_size(content, max_pixels)
+            return _upright(content, 0, color_managed)
+        if callable(content):
+            content = content()
+        with io.BytesIO(content) if isinstance(content, bytes) else _open_file(content) as file:
+            if not file.read(1):
+                raise PhotoError("file is empty")
+            with _identify(file) as image:
+                _check_size(image, max_pixels)
+                if image.format == "TIFF" and int(tiff_tag(image, _SUBFILE, 0)) & 1:
+                    raise PhotoError("holds only a thumbnail that can be read (a camera raw file?)")
+                return _upright(image, reduce_to, color_managed)
     except PhotoError:
         raise
     except MemoryError as error:
@@ -91,12 +116,23 @@ def decode(source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXELS)
         raise PhotoError(_reason(error)) from error
 
 
+def _from_array(pixels: npt.NDArray[Any]) -> Image.Image:
+    shape = " x ".join(map(str, pixels.shape))
+    if pixels.dtype != np.uint8:
+        raise PhotoError(f"is an array of {pixels.dtype}; pixels are uint8, from 0 to 255")
+    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))) or not pixels.size:
+        raise PhotoError(f"is an array of {shape or 'no axes'}; a photo is height x width, or that x 3 or x 4")
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
 def _open_file(path: str | os.PathLike[str]) -> IO[bytes]:
     """Open a regular file; anything else (a folder, a pipe that would block) is an error."""
     try:
         mode = Path(path).stat().st_mode
         if stat.S_ISDIR(mode):
-            raise PhotoError("is a folder that cannot be listed")
+            raise PhotoError(
+                "is a folder without photos" if os.access(path, os.R_OK) else "is a folder that cannot be listed"
+            )
         if not stat.S_ISREG(mode):
             raise PhotoError("is not a regular file")
         return Path(path).open("rb")
@@ -131,28 +167,35 @@ def _silence_libtiff() -> None:
             setter(None)
 
 
-def _decode(file: IO[bytes], max_pixels: int) -> Photo:
-    if not file.read(1):
-        raise PhotoError("file is empty")
-    with _identify(file) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise PhotoError(
-                f"{width} x {height} is more than the limit of {max_pixels} pixels; raise it with --max-pixels"
-            )
-        if image.format == "TIFF" and int(_tiff_tag(image, _SUBFILE, 0)) & 1:
-            raise PhotoError("holds only a thumbnail that can be read (a camera raw file?)")
-        image.load()
-        notes: list[str] = []
-        rgb = _to_rgb(image, notes)
-        method = _UPRIGHT.get(_orientation(image))
-        if method is not None:
-            rgb = rgb.transpose(method)
-        pixels = np.asarray(rgb)
-        # The further pictures of MPO and HEIC files are previews and depth maps, not frames.
-        if image.format not in ("MPO", "HEIF") and _animated(image):
-            notes.insert(0, "first frame")
-    return Photo(pixels=pixels, notes=tuple(notes))
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise PhotoError(
+            f"{width} x {height} is more than the limit of {max_pixels} pixels; raise it with --max-pixels"
+        )
+
+
+def _upright(image: Image.Image, reduce_to: int, color_managed: bool) -> Photo:
+    width, height = full_size = image.size
+    if reduce_to and image.format in ("JPEG", "MPO"):
+        short = min(full_size)
+        image.draft(None, (width * reduce_to // short, height * reduce_to // short))
+    reduced = image.size != full_size
+    # Pillow scales three channels of 16 bits itself, and afterwards does not tell.
+    deep = image.mode in ("RGB", "RGBA", "RGBX") and any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
+    image.load()
+    notes: list[str] = [f"decoded at 1/{round(full_size[0] / image.size[0])}"] if reduced else []
+    if deep:
+        notes.append("16-bit")
+    rgb = to_rgb(image, notes, color_managed=color_managed)
+    method = _UPRIGHT.get(_orientation(image))
+    if method is not None:
+        rgb = rgb.transpose(method)
+        full_size = full_size[::-1] if method in _TURNED else full_size
+    # The further pictures of MPO and HEIC files are previews and depth maps, not frames.
+    if image.format not in ("MPO", "HEIF") and image.tell() == 0 and _animated(image):
+        notes.insert(0, "first frame")
+    return Photo(image=rgb, notes=tuple(notes), full_size=full_size if reduced else None)
 
 
 def _identify(file: IO[bytes]) -> Image.Image:
@@ -169,7 +212,7 @@ def _identify(file: IO[bytes]) -> Image.Image:
         try:
             return factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error) as error:
-            damage = damage or f"damaged {name} header: {_clean(str(error)) or type(error).__name__}"
+            damage = damage or f"damaged {name} header: {short_reason(error)}"
     raise PhotoError(damage or "not a photo: the content is of no known image format")
 
 
@@ -189,75 +232,10 @@ def _animated(image: Image.Image) -> bool:
         return True
 
 
-def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
-    """8-bit RGB from any mode, transparency over white. Appends to `notes` what is out of the ordinary."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        notes.append("32-bit float" if image.mode == "F" else f"{_depth(image)}-bit")
-        return _deep_gray(image).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        alpha = rgba.getchannel("A")
-        if alpha.getextrema()[0] == 255:
-            return rgba.convert("RGB")
-        notes.append("transparency over white")
-        white = Image.new("RGB", rgba.size, (255, 255, 255))
-        white.paste(rgba, mask=alpha)
-        return white
-    if image.mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.applyTransform(image, ImageCms.buildTransform(lab, srgb, "LAB", "RGB"))
-        assert converted is not None  # Only the in-place form returns None.
-        return converted
-    return image.convert("RGB")
-
-
-def _deep_gray(image: Image.Image) -> Image.Image:
-    """8-bit gray from one channel of 9 to 32 bits. Pillow's own conversion clips 16 bits to white."""
-    values: npt.NDArray[Any] = np.asarray(image)
-    if image.mode == "F":
-        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-            raise PhotoError("floating-point pixels outside 0 to 1: which value is white is not defined")
-        return Image.fromarray((values * 255 + 0.5).astype(np.uint8))
-    bits = _depth(image)
-    signed = int(_tiff_tag(image, _SAMPLE_FORMAT, 1)) == 2
-    if bits == 32 and not signed:
-        values = values.view(np.uint32)
-    if bits > 16:
-        values, bits = values >> (bits - 16), 16
-    peak = 2 ** (bits - signed) - 1
-    # A table instead of arithmetic: no wide intermediate copy of a large photo.
-    levels = ((np.arange(peak + 1) * 255 + peak // 2) // peak).astype(np.uint8)
-    if int(_tiff_tag(image, _PHOTOMETRIC, 1)) == 0:
-        levels = levels[::-1]
-    gray = levels[np.clip(values, 0, peak)]
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        gray[values == transparent] = 255
-    return Image.fromarray(gray)
-
-
-def _depth(image: Image.Image) -> int:
-    """Bits per channel. Only TIFF has depths that Pillow does not scale to 16 itself."""
-    return int(_tiff_tag(image, _BITS_PER_SAMPLE, 16))
-
-
-def _tiff_tag(image: Image.Image, tag: int, default: int) -> int:
-    value = getattr(image, "tag_v2", {}).get(tag, default) if image.format == "TIFF" else default
-    return value[0] if isinstance(value, tuple) else value
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):  # From inside a plugin, for one frame.
         return "declares more pixels than a photo has"
-    text = _clean(str(error))
+    text = short_reason(error)
     if "truncated" in text.lower():
         return "file is truncated"
-    return f"cannot be decoded: {text or type(error).__name__}"
-
-
-def _clean(text: str) -> str:
-    """First line without memory addresses, which would differ from run to run."""
-    first = text.strip().splitlines()[0] if text.strip() else ""
-    return re.sub(r"\s*<[^<>]*0x[^<>]*>", "", first)[:120]
+    return f"cannot be decoded: {text}"

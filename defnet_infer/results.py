@@ -1,26 +1,23 @@
-"""The row of one photo, and the results file: CSV or JSON Lines, written as rows come.
+"""The row of one photo, and its form as a line of CSV or JSON Lines.
 
-A file only ever holds whole lines: a row goes out in one write, and what a failing write left behind is cut
-off again. Numbers have fixed decimals, so that a second run gives the same bytes.
+Numbers have fixed decimals, so that a second run gives the same bytes.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Literal
 
 import numpy as np
 
-from defnet_infer.errors import DefnetError, UsageError
 from defnet_infer.sessions import Outputs
 from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES
 
 Format = Literal["csv", "jsonl"]
-FORMAT_BY_SUFFIX: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,97 +122,30 @@ def _quoted(cell: str) -> str:
     return '"' + cell.replace('"', '""') + '"' if any(mark in cell for mark in ',"\r\n') else cell
 
 
-class ResultsFile:
-    """A results file that grows while photos are scored.
+def rows_from_lines(file: IO[bytes], form: Format) -> Iterator[Row]:
+    """Read back what `row_line` wrote, header included, row by row.
 
-    It is opened, and so proven writable, before any model is loaded; an existing file keeps its content until
-    the first write.
+    A path that `row_line` kept from being a formula keeps its "./"; names that are not UTF-8 keep their bytes.
 
     Args:
-        path: ``.csv`` or ``.jsonl``; None writes CSV to `stream`.
-        overwrite: Replace an existing file.
-        stream: Where rows go without a path, binary.
-
-    Raises:
-        UsageError: If the file exists, has another suffix, or cannot be written.
+        file: Binary; is not closed.
+        form: The format that the file was written in.
     """
-
-    def __init__(self, path: Path | None, *, overwrite: bool = False, stream: IO[bytes] | None = None) -> None:
-        assert (path is None) != (stream is None), "either a path or a stream"
-        self.path = path
-        self.form: Format = "csv"
-        self._good = 0
-        self._started = False
-        self._created = False
-        if path is not None:
-            self.form = _form(path)
-            self._created = not path.exists()
-            stream = _open_for_writing(path, overwrite)
-        assert stream is not None
-        self._stream = stream
-
-    def write(self, row: Row) -> None:
-        """Append a row in one write to the operating system, so that a crash loses none that was written.
-
-        Raises:
-            DefnetError: If the disk is full or gone; the lines written before stay whole.
-        """
-        text = row_line(row, self.form)
-        if not self._started:
-            text = header_line(self.form) + text
-        data = text.encode("utf-8", "surrogateescape")
-        try:
-            if self.path is not None and not self._started:
-                self._stream.truncate(0)
-            view = memoryview(data)
-            while view:
-                view = view[self._stream.write(view) :]
-            self._stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            if self.path is not None:
-                self._stream.truncate(self._good)
-            where = self.path or "standard output"
-            raise DefnetError(f"cannot write to {where}: {error.strerror}; the rows before are kept") from error
-        self._started = True
-        self._good += len(data)
-
-    def close(self) -> None:
-        """Close the file; one that was created for this run and got no row is removed again."""
-        if self.path is None:
-            return
-        self._stream.close()
-        if self._created and not self._started:
-            self.path.unlink(missing_ok=True)
-
-    def __enter__(self) -> ResultsFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _form(path: Path) -> Format:
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
     try:
-        return FORMAT_BY_SUFFIX[path.suffix.lower()]
-    except KeyError:
-        known = ", ".join(FORMAT_BY_SUFFIX)
-        raise UsageError(f"--out {path}: the suffix says the format and must be one of {known}") from None
+        if form == "jsonl":
+            for line in text:
+                yield Row(**json.loads(line))
+        else:
+            for record in csv.DictReader(text):
+                yield Row(**{name: _value(name, cell) for name, cell in record.items()})
+    finally:
+        text.detach()
 
 
-def _open_for_writing(path: Path, overwrite: bool) -> IO[bytes]:
-    if path.exists():
-        if not path.is_file():
-            raise UsageError(f"--out {path} is not a file; name a file, such as results.csv")
-        if not overwrite:
-            raise UsageError(f"--out {path} exists; replace it with --overwrite, or name another file")
-    elif not path.parent.is_dir():
-        raise UsageError(f"--out {path}: the folder {path.parent} does not exist; make it with: mkdir -p {path.parent}")
-    try:
-        # Opening is the only honest test: permission bits say nothing on a read-only disk, or to root.
-        return path.open("r+b" if path.exists() else "xb", buffering=0)
-    except OSError as error:
-        raise UsageError(f"--out {path} cannot be written: {error.strerror}; name a file somewhere else") from error
+def _value(name: str, cell: str) -> Any:
+    if name in DECIMALS:
+        return float(cell) if cell else None
+    if name in ("width", "height"):
+        return int(cell) if cell else None
+    return cell

@@ -18,22 +18,48 @@ from PIL import features
 from defnet_infer.artifact import Artifact
 from defnet_infer.errors import DefnetError
 
-_PACKAGES = ("defnet", "numpy", "pillow", "pillow-heif", "onnxruntime", "onnxruntime-gpu")
+_PACKAGES = ("defnet", "numpy", "pillow", "pillow-heif", "onnxruntime", "onnxruntime-gpu", "pyarrow")
 
 
-def describe(artifact: Artifact, device: str, *, scored: int, failed: int, seconds: float) -> dict[str, Any]:
-    """The record of one finished or interrupted run, ready for JSON."""
+def describe(
+    artifact: Artifact,
+    device: str,
+    *,
+    options: dict[str, object],
+    scored: int,
+    failed: int,
+    kept: int,
+    resumed: int,
+    seconds: float,
+    finished: bool,
+) -> dict[str, Any]:
+    """The record of one run, ready for JSON.
+
+    Args:
+        artifact: The model.
+        device: What ran it.
+        options: Those that can change a row.
+        scored: Photos with a score, those of earlier runs included.
+        failed: Photos without, likewise.
+        kept: Of both, how many are of earlier runs.
+        resumed: How often earlier runs were gone on with, this time included.
+        seconds: Of this run alone.
+        finished: False if it was interrupted.
+    """
     return {
         "model": {"file": artifact.path.name, "sha256": artifact.sha256},
         "contract": artifact.contract.fingerprint,
         "versions": {"python": platform.python_version(), **_versions()},
         "device": device,
+        "options": options,
         "decoder": {
             "libjpeg_turbo": features.version_feature("libjpeg_turbo"),
             **{name: features.version_codec(name) for name in ("jpg_2000", "zlib", "libtiff")},
             **{name: features.version_module(name) for name in ("webp", "avif")},
         },
-        "counts": {"photos": scored + failed, "scored": scored, "failed": failed},
+        "counts": {"photos": scored + failed, "scored": scored, "failed": failed, "of_earlier_runs": kept},
+        "resumed": resumed,
+        "finished": finished,
         "seconds": round(seconds, 3),
     }
 

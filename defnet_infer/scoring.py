@@ -1,41 +1,44 @@
-"""From photos to rows: decode in threads, batch, run the session, one row per photo in the order given.
+"""From photos to rows: decode in threads, run the model, one row per photo in the order given.
 
 Knows no file format. A photo that cannot be read becomes an error row in its place and touches no other.
-Only `in_flight` photos are held at a time, as views, so memory does not grow with the number of photos.
+Only a few photos are held at a time, as views, so memory does not grow with the number of photos.
+
+Where the session takes one photo per call (the CPU), each photo goes from its decode thread straight to a
+model thread: a slow photo holds up nothing but the order of the rows. Where it takes many (a GPU), photos are
+batched in order and the next batch is filled while one is running.
 """
 
 from __future__ import annotations
 
-import os
+import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 
 from defnet_infer import photos, views
-from defnet_infer.artifact import Artifact, builtin_model_path
 from defnet_infer.contract import Preprocess
 from defnet_infer.errors import PhotoError
+from defnet_infer.machine import cores
 from defnet_infer.results import Row, row_from_outputs
 from defnet_infer.sessions import Session
-from defnet_infer.sessions.onnxruntime import Device, OnnxRuntimeSession
 
-BATCH_SIZE = 8
+T = TypeVar("T")
 
 
 def default_workers() -> int:
-    """Decode threads for this machine: one per core, at most 8 (more wait for the model)."""
-    return min(8, os.cpu_count() or 1)
+    """Decode threads for this machine: one per core, at most 16 (more wait for the model)."""
+    return min(16, cores())
 
 
 @dataclass(frozen=True)
 class _Prepared:
     """One photo on its way: its views, or why there are none."""
 
-    path: str
+    name: str
     views: views.Views | None = None
     width: int = 0
     height: int = 0
@@ -44,152 +47,157 @@ class _Prepared:
 
 
 def score(
-    paths: Iterable[str],
+    items: Iterable[T],
     session: Session,
     rule: Preprocess,
     *,
-    batch_size: int = BATCH_SIZE,
+    decode: Callable[[T], photos.Photo],
+    name: Callable[[T], str] = str,
     workers: int | None = None,
-    max_pixels: int = photos.MAX_PIXELS,
+    stop: threading.Event | None = None,
 ) -> Iterator[Row]:
-    """Score photos, yielding one row each in the order of `paths`.
+    """Score photos, yielding one row each in the order of `items`.
 
-    Closing the iterator, or an exception such as KeyboardInterrupt, stops decoding; photos that no thread has
-    begun are dropped.
+    Closing the iterator stops decoding; photos that no thread has begun are dropped. Setting `stop` ends the
+    iteration early and in order: photos that a thread has begun still get their rows.
 
     Args:
-        paths: Photo files, as `photos.find` lists them.
+        items: Photos, of any type that `decode` takes.
         session: The loaded model.
         rule: Its preprocessing rule, `Contract.preprocess`.
-        batch_size: Photos handed to the session at once.
+        decode: Makes pixels of one item; called from several threads; raises PhotoError for a broken photo.
+        name: What stands in the row's `path`.
         workers: Decode threads; None chooses for this machine.
-        max_pixels: Larger photos become error rows.
+        stop: Set from outside, for example by a signal handler.
 
     Raises:
         SessionError: If the runtime fails.
     """
     workers = workers or default_workers()
-    in_flight = 2 * batch_size + workers
-    waiting: deque[Future[_Prepared]] = deque()
-    pending: list[_Prepared] = []
-    source = iter(paths)
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        try:
-            while True:
-                while len(waiting) < in_flight and (path := next(source, None)) is not None:
-                    waiting.append(pool.submit(_prepare, path, rule, max_pixels))
-                if not waiting:
-                    break
-                pending.append(waiting.popleft().result())
-                ready = sum(photo.views is not None for photo in pending)
-                if ready == batch_size or len(pending) >= in_flight:
-                    yield from _rows(pending, session)
-                    pending = []
-            yield from _rows(pending, session)
-        finally:
-            for future in waiting:
-                future.cancel()
+
+    def prepare(item: T) -> _Prepared:
+        return _prepare(item, name(item), decode, rule)
+
+    path = _one_by_one if session.photos_per_call == 1 else _in_batches
+    with (
+        ThreadPoolExecutor(workers, thread_name_prefix="decode") as decoders,
+        ThreadPoolExecutor(session.calls_at_once, thread_name_prefix="model") as models,
+    ):
+        source = _stoppable(iter(items), stop)
+        yield from path(source, session, prepare, workers, decoders, models, stop or threading.Event())
 
 
-def _prepare(path: str, rule: Preprocess, max_pixels: int) -> _Prepared:
+def _stoppable(source: Iterator[T], stop: threading.Event | None) -> Iterator[T]:
+    for item in source:
+        if stop is not None and stop.is_set():
+            return
+        yield item
+
+
+def _prepare(item: T, name: str, decode: Callable[[T], photos.Photo], rule: Preprocess) -> _Prepared:
     """Runs in a decode thread. The full-size pixels end here; only views travel on."""
     try:
-        photo = photos.decode(path, max_pixels)
-        made = views.make(photo.pixels, rule)
+        photo = decode(item)
+        made = views.make(photo.image, rule)
     except PhotoError as error:
-        return _Prepared(path, error=str(error))
+        return _Prepared(name, error=str(error))
     except MemoryError:
-        return _Prepared(path, error="not enough memory to resize it")
-    height, width = photo.pixels.shape[:2]
+        return _Prepared(name, error="not enough memory to resize it")
+    width, height = photo.full_size or photo.image.size
     notes = photo.notes + (("enlarged",) if made.enlarged else ())
-    return _Prepared(path, made, width, height, notes)
+    return _Prepared(name, made, width, height, notes)
 
 
-def _rows(batch: Sequence[_Prepared], session: Session) -> Iterator[Row]:
+def _one_by_one(
+    source: Iterator[T],
+    session: Session,
+    prepare: Callable[[T], _Prepared],
+    workers: int,
+    decoders: ThreadPoolExecutor,
+    models: ThreadPoolExecutor,
+    stop: threading.Event,
+) -> Iterator[Row]:
+    in_flight = 4 * session.calls_at_once + workers
+    waiting: deque[Future[Future[list[Row]]]] = deque()
+
+    def begin(item: T) -> Future[list[Row]]:
+        return models.submit(_rows, [prepare(item)], session)
+
+    try:
+        while True:
+            while len(waiting) < in_flight and (item := next(source, None)) is not None:
+                waiting.append(decoders.submit(begin, item))
+            if stop.is_set():
+                _drop_those_not_begun(waiting)
+            if not waiting:
+                return
+            # Not popped before it is done: an exception from a signal must not lose it for the clean-up.
+            yield from waiting[0].result().result()
+            waiting.popleft()
+    finally:
+        _drop_those_not_begun(waiting)
+        for running in waiting:
+            if running.done() and running.exception() is None:
+                running.result().cancel()
+
+
+def _in_batches(
+    source: Iterator[T],
+    session: Session,
+    prepare: Callable[[T], _Prepared],
+    workers: int,
+    decoders: ThreadPoolExecutor,
+    models: ThreadPoolExecutor,
+    stop: threading.Event,
+) -> Iterator[Row]:
+    in_flight = 2 * session.photos_per_call + workers
+    decoding: deque[Future[_Prepared]] = deque()
+    running: deque[Future[list[Row]]] = deque()
+    pending: list[_Prepared] = []
+    try:
+        while True:
+            while len(decoding) < in_flight and (item := next(source, None)) is not None:
+                decoding.append(decoders.submit(prepare, item))
+            if stop.is_set():
+                _drop_those_not_begun(decoding)
+            if len(running) == session.calls_at_once or (running and not decoding and not pending):
+                yield from running.popleft().result()
+            elif decoding:
+                pending.append(decoding.popleft().result())
+                ready = sum(photo.views is not None for photo in pending)
+                if ready == session.photos_per_call or len(pending) >= in_flight:
+                    running.append(models.submit(_rows, pending, session))
+                    pending = []
+            elif pending:
+                running.append(models.submit(_rows, pending, session))
+                pending = []
+            else:
+                return
+    finally:
+        _drop_those_not_begun(decoding)
+        for batch in running:
+            batch.cancel()
+
+
+def _drop_those_not_begun(waiting: deque[Future[T]]) -> None:
+    """Threads take jobs in order, so what has not begun is at the end."""
+    while waiting and waiting[-1].cancel():
+        waiting.pop()
+
+
+def _rows(batch: Sequence[_Prepared], session: Session) -> list[Row]:
+    """Runs in a model thread."""
     good = [photo.views for photo in batch if photo.views is not None]
-    if good:
+    if len(good) == 1:
+        outputs = session.run(good[0].crops[None], good[0].overview[None])
+    elif good:
         outputs = session.run(np.stack([v.crops for v in good]), np.stack([v.overview for v in good]))
-    index = 0
+    rows, index = [], 0
     for photo in batch:
         if photo.views is None:
-            yield Row(path=photo.path, error=photo.error)
+            rows.append(Row(path=photo.name, error=photo.error))
         else:
-            yield row_from_outputs(
-                photo.path, outputs, index, width=photo.width, height=photo.height, notes=photo.notes
-            )
+            size = {"width": photo.width, "height": photo.height}
+            rows.append(row_from_outputs(photo.name, outputs, index, **size, notes=photo.notes))
             index += 1
-
-
-class Scorer:
-    """Scores photos with a loaded model: the Python form of `defnet score`.
-
-    Example:
-        >>> for row in Scorer().score("photos"):  # doctest: +SKIP
-        ...     print(row.path, row.score)
-
-    Args:
-        model: An exported file; None takes the built-in model.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        batch_size: Photos handed to the model at once.
-        workers: Decode threads; None chooses for this machine.
-        threads: Threads of the model on the CPU; 0 uses every core.
-        max_pixels: Larger photos become error rows.
-
-    Raises:
-        ArtifactError: If the model file cannot be used.
-        SessionError: If the device cannot be used.
-    """
-
-    def __init__(
-        self,
-        model: str | os.PathLike[str] | None = None,
-        *,
-        device: Device = "auto",
-        batch_size: int = BATCH_SIZE,
-        workers: int | None = None,
-        threads: int = 0,
-        max_pixels: int = photos.MAX_PIXELS,
-    ) -> None:
-        self.artifact = Artifact.open(builtin_model_path() if model is None else model)
-        self._session: Session = OnnxRuntimeSession(self.artifact.path, device=device, threads=threads)
-        self._batch_size = batch_size
-        self._workers = workers
-        self._max_pixels = max_pixels
-
-    @property
-    def device(self) -> str:
-        """What really runs the model."""
-        return self._session.device
-
-    def score(self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Iterator[Row]:
-        """Score files and folders, yielding one row per photo in sorted order; a broken photo is a row with an error.
-
-        Raises:
-            UsageError: If a path does not exist or a folder holds no photo.
-            SessionError: If the runtime fails.
-        """
-        given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-        return self.score_files(photos.find(given))
-
-    def score_files(self, paths: Iterable[str]) -> Iterator[Row]:
-        """Score exactly these photo files, in this order."""
-        return score(
-            paths,
-            self._session,
-            self.artifact.contract.preprocess,
-            batch_size=self._batch_size,
-            workers=self._workers,
-            max_pixels=self._max_pixels,
-        )
-
-    def close(self) -> None:
-        """Free the model."""
-        self._session.close()
-
-    def __enter__(self) -> Scorer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    return rows

@@ -82,24 +82,24 @@ def crop_positions(width: int, height: int, rule: Preprocess) -> list[Position]:
     return [window(index, stride, columns) for index in chosen]
 
 
-def cut(pixels_HWC: Pixels, positions: list[Position], rule: Preprocess) -> Pixels:
+def cut(photo: Pixels | Image.Image, positions: list[Position], rule: Preprocess) -> Pixels:
     """Cut windows at working-size positions, resizing the photo first where the rule says so.
 
     Args:
-        pixels_HWC: Upright RGB, uint8.
+        photo: Upright RGB, an image or (H, W, C) uint8.
         positions: Left and top edges inside `working_size`.
         rule: The preprocessing rule.
 
     Returns:
         (len(positions), crop_size, crop_size, 3), uint8.
     """
-    height, width = pixels_HWC.shape[:2]
+    width, height = _size(photo)
     new_width, new_height = working_size(width, height, rule)
     side = rule.crop_size
     if min(width, height) < side:
         # Enlarging a 1 x 5000 strip whole would make 5000 times its pixels, so each window is enlarged on
         # its own. Pillow samples beyond `box`, hence the window equals that of the whole enlarged photo.
-        image = Image.fromarray(pixels_HWC)
+        image = _image(photo)
         x_scale, y_scale = width / new_width, height / new_height
         return np.stack(
             [
@@ -114,28 +114,37 @@ def cut(pixels_HWC: Pixels, positions: list[Position], rule: Preprocess) -> Pixe
             ]
         )
     if (new_width, new_height) != (width, height):
-        image = Image.fromarray(pixels_HWC)
-        pixels_HWC = np.asarray(image.resize((new_width, new_height), Image.Resampling.BILINEAR))
-    return np.stack([pixels_HWC[y : y + side, x : x + side] for x, y in positions])
+        photo = _image(photo).resize((new_width, new_height), Image.Resampling.BILINEAR)
+    if isinstance(photo, Image.Image):
+        return np.stack([np.asarray(photo.crop((x, y, x + side, y + side))) for x, y in positions])
+    return np.stack([photo[y : y + side, x : x + side] for x, y in positions])
 
 
-def overview(pixels_HWC: Pixels, rule: Preprocess) -> Pixels:
+def overview(photo: Pixels | Image.Image, rule: Preprocess) -> Pixels:
     """The whole photo squashed to one square view, from the original pixels, (crop_size, crop_size, 3)."""
     side = rule.crop_size
-    return np.asarray(Image.fromarray(pixels_HWC).resize((side, side), Image.Resampling.BICUBIC))
+    return np.asarray(_image(photo).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def make(pixels_HWC: Pixels, rule: Preprocess) -> Views:
+def make(photo: Pixels | Image.Image, rule: Preprocess) -> Views:
     """All views of one photo.
 
     Args:
-        pixels_HWC: Upright RGB, uint8, at least 1 x 1.
+        photo: Upright RGB, an image or (H, W, C) uint8, at least 1 x 1.
         rule: The preprocessing rule of the model's contract.
     """
-    height, width = pixels_HWC.shape[:2]
+    width, height = _size(photo)
     size = working_size(width, height, rule)
     return Views(
-        crops=cut(pixels_HWC, crop_positions(*size, rule), rule),
-        overview=overview(pixels_HWC, rule),
+        crops=cut(photo, crop_positions(*size, rule), rule),
+        overview=overview(photo, rule),
         enlarged=min(width, height) < rule.crop_size,
     )
+
+
+def _size(photo: Pixels | Image.Image) -> tuple[int, int]:
+    return photo.size if isinstance(photo, Image.Image) else (photo.shape[1], photo.shape[0])
+
+
+def _image(photo: Pixels | Image.Image) -> Image.Image:
+    return photo if isinstance(photo, Image.Image) else Image.fromarray(photo)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -54,10 +52,14 @@ def test_a_folder_gives_one_row_a_photo_a_record_and_a_closing_line(
     assert all(1 < float(row["score"]) < 5 for row in rows if row["status"] == "ok")
     printed = capfd.readouterr()
     assert printed.out == ""
-    assert printed.err.startswith("scored 3 of 5 photos in ")
+    device, closing = printed.err.splitlines()
+    assert device.startswith("device: c")
+    assert closing.startswith("scored 3 of 5 photos in ")
     assert printed.err.endswith(f"; 2 failed, see the error column of {out}\n")
     record = json.loads((tmp_path / "results.csv.run.json").read_text())
-    assert record["counts"] == {"photos": 5, "scored": 3, "failed": 2}
+    assert record["counts"] == {"photos": 5, "scored": 3, "failed": 2, "of_earlier_runs": 0}
+    assert (record["finished"], record["resumed"]) == (True, 0)
+    assert record["options"]["max_pixels"] == 250_000_000
     assert record["device"] == "cpu"
     assert len(record["model"]["sha256"]) == 64
     assert {"python", "numpy", "pillow", "pillow-heif"} <= set(record["versions"])
@@ -70,7 +72,7 @@ def test_good_photos_alone_exit_with_0_and_standard_output_holds_nothing_but_row
     printed = capfd.readouterr()
     assert printed.out.splitlines()[0] == ",".join(COLUMNS)
     assert len(printed.out.splitlines()) == 2
-    assert printed.err.startswith("scored 1 of 1 photo in ")
+    assert printed.err.splitlines()[-1].startswith("scored 1 of 1 photo in ")
 
 
 def test_quiet_says_nothing_at_all(
@@ -203,28 +205,37 @@ def test_help_names_the_commands_without_loading_what_scores() -> None:
     assert done.stderr.strip() == "[]"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
-def test_ctrl_c_keeps_the_rows_so_far_and_says_so(make_photo: MakePhoto, tiny_model: Path, tmp_path: Path) -> None:
-    photo = make_photo("photos/0.jpg", 1200, 900)
-    for k in range(1, 400):
-        os.link(photo, photo.with_name(f"{k}.jpg"))
-    out = tmp_path / "r.csv"
-    command = [sys.executable, "-m", "defnet_infer.cli", "score", str(photo.parent), "-o", str(out)]
-    process = subprocess.Popen([*command, "--model", str(tiny_model)], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (out.exists() and out.stat().st_size > 500) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, message = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert message.startswith("interrupted: scored ")
-    assert message.count("\n") == 1
-    text = out.read_text()
-    assert text.endswith("\n")
-    rows = read(out)
-    assert 0 < len(rows) < 400
-    assert all(row["status"] == "ok" for row in rows)
-    assert json.loads((tmp_path / "r.csv.run.json").read_text())["counts"]["photos"] == len(rows)
+def test_a_photo_beyond_a_limit_is_listed_and_the_exit_code_is_1(
+    make_photo: MakePhoto, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photo = make_photo("a.jpg")
+    for options, words in ((("--fail-under", 4.9), "a score below 4.9"), (("--review-above", 0.5), "wider than 0.5")):
+        assert defnet("score", photo, "--model", tiny_model, "-q", *options) == 1
+        assert f"1 photo with {words}" in capfd.readouterr().err.replace("an interval ", "")
+    assert defnet("score", photo, "--model", tiny_model, "--fail-under", 1.1, "--review-above", 1.5, "-q") == 0
+
+
+def test_a_resumed_run_sums_up_and_judges_every_row_of_the_file(
+    folder: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ("score", folder, "--model", tiny_model, "-o", tmp_path / "r.csv")
+    defnet(*command)
+    capfd.readouterr()
+    assert defnet(*command, "--resume", "--summary", "--fail-under", 5) == 1
+    lines = capfd.readouterr().err.splitlines()
+    assert ", 5 of them in earlier runs; 2 failed" in lines[1]
+    assert lines[2] == "photos 5, scored 3, failed 2"
+    assert "3 photos with a score below 5:" in lines
+
+
+def test_a_device_asked_for_is_not_explained_and_a_missing_engine_is_an_error(
+    make_photo: MakePhoto, tiny_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ("score", make_photo("a.jpg"), "--model", tiny_model)
+    assert defnet(*command, "--device", "cpu", "--engine", "onnxruntime") == 0
+    assert "device:" not in capfd.readouterr().err
+    assert defnet(*command, "--engine", "tensorrt") == 3
+    assert "--engine onnxruntime" in one_line(capfd)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")

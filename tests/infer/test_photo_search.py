@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from defnet_infer.errors import UsageError
-from defnet_infer.photo_search import find, looks_like_photo
+from defnet_infer import inputs, photos
+from defnet_infer.errors import PhotoError, UsageError
+from defnet_infer.photo_search import looks_like_photo
 from tests.conftest import MakePhoto
+
+
+def find(paths: Iterable[str | Path]) -> list[str]:
+    return inputs.find(paths).names
 
 
 def names(paths: list[str], root: Path) -> list[str]:
@@ -68,6 +74,39 @@ def test_a_linked_folder_outside_is_followed_and_a_broken_link_is_not_lost(
     (inside / "link").symlink_to(tmp_path / "outside")
     (inside / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     assert names(find([inside]), inside) == ["gone.jpg", "link/a.jpg"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX path lengths")
+def test_a_folder_that_cannot_be_listed_is_a_row_and_hides_nothing_else(make_photo: MakePhoto, tmp_path: Path) -> None:
+    make_photo("a.jpg")
+    # Deeper than a path may be long: not even root can list the last of these by its path.
+    segment = "d" * 250
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(17):
+        os.mkdir(segment, dir_fd=folder)
+        inner = os.open(segment, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    photo, unlistable = find([tmp_path])
+    assert Path(photo).name == "a.jpg"
+    assert len(unlistable) > 4000
+    with pytest.raises(PhotoError, match="cannot be opened: File name too long"):
+        photos.decode(unlistable)
+
+
+def test_two_names_of_one_file_are_two_photos_and_one_name_reached_twice_is_one(
+    make_photo: MakePhoto, tmp_path: Path
+) -> None:
+    photo = make_photo("in/a.jpg")
+    os.link(photo, photo.with_name("hard.jpg"))
+    photo.with_name("soft.jpg").symlink_to(photo)
+    assert names(find([tmp_path / "in", photo, tmp_path]), tmp_path / "in") == ["a.jpg", "hard.jpg", "soft.jpg"]
+
+
+def test_a_name_with_a_line_break_is_found(make_photo: MakePhoto, tmp_path: Path) -> None:
+    make_photo("line\nbreak.jpg")
+    assert names(find([tmp_path]), tmp_path) == ["line\nbreak.jpg"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file names are bytes only on POSIX")

@@ -78,6 +78,21 @@ def test_sixteen_bit_levels_between_two_eight_bit_levels_go_to_the_nearer_one() 
     assert photos.decode(saved(Image.fromarray(values), "PNG")).pixels[0, :, 0].tolist() == [0, 0, 1, 1, 2, 255]
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bits_in_colour_are_scaled_and_noted_too(channels: int) -> None:
+    pixels = np.dstack([UPRIGHT, np.full((40, 60), 255, np.uint8)])[..., :channels]
+    lines = np.pad((pixels.astype(np.uint16) * 257).byteswap().view(np.uint8).reshape(40, -1), ((0, 0), (1, 0)))
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", 60, 40, 16, 2 if channels == 3 else 6, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines.tobytes())) + chunk(b"IEND", b"")
+    photo = photos.decode(b"\x89PNG\r\n\x1a\n" + body)
+    assert np.array_equal(photo.pixels, UPRIGHT)
+    assert photo.notes == ("16-bit",)
+
+
 def test_float_pixels_from_0_to_1_are_scaled_and_others_refused() -> None:
     ramp = np.linspace(0, 1, 6, dtype=np.float32)[None]
     photo = photos.decode(saved(Image.fromarray(ramp), "TIFF"))

@@ -1,4 +1,4 @@
-"""The results file: columns, cells that no reader misunderstands, and lines that are always whole."""
+"""The row of a photo: columns, and cells that no reader misunderstands."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import csv
 import io
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from defnet_infer.errors import DefnetError, UsageError
-from defnet_infer.results import COLUMNS, ResultsFile, Row, row_from_outputs, row_line
+from defnet_infer.results import COLUMNS, Row, row_from_outputs, row_line, rows_from_lines
 
 GOOD = Row(path="a.jpg", score=3.14159, width=4, height=3, status="ok")
 
@@ -102,63 +100,9 @@ def test_a_negative_number_is_not_taken_for_a_formula() -> None:
     assert ",-0.2500," in row_line(Row(path="a", interval_low=-0.25), "csv")
 
 
-def test_a_name_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
-    name = os.fsdecode(b"caf\xe9.jpg")
-    with ResultsFile(tmp_path / "r.csv") as results:
-        results.write(Row(path=name))
-    assert (tmp_path / "r.csv").read_bytes().splitlines()[1].startswith(b"caf\xe9.jpg,")
-    with ResultsFile(tmp_path / "r.jsonl") as results:
-        results.write(Row(path=name))
-    assert json.loads((tmp_path / "r.jsonl").read_text())["path"] == name
-
-
-def test_a_row_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
-    path = tmp_path / "r.csv"
-    with ResultsFile(path) as results:
-        results.write(GOOD)
-        assert path.read_text().splitlines() == [",".join(COLUMNS), row_line(GOOD, "csv").rstrip()]
-
-
-def test_an_existing_file_is_kept_unless_overwriting_is_asked_for(tmp_path: Path) -> None:
-    path = tmp_path / "r.csv"
-    path.write_text("precious " * 1000)
-    with pytest.raises(UsageError, match="exists; replace it with --overwrite"):
-        ResultsFile(path)
-    with ResultsFile(path, overwrite=True):
-        assert path.read_text().startswith("precious")
-    assert path.read_text() == "precious " * 1000
-    with ResultsFile(path, overwrite=True) as results:
-        results.write(GOOD)
-    assert len(path.read_text().splitlines()) == 2
-
-
-def test_a_run_without_rows_leaves_no_empty_file(tmp_path: Path) -> None:
-    with ResultsFile(tmp_path / "r.csv"):
-        pass
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for path, reason in (
-        (tmp_path / "no" / "r.csv", "does not exist; make it with: mkdir -p"),
-        (tmp_path / "file" / "r.csv", "does not exist"),
-        (tmp_path, "is not|must be one of"),
-        (tmp_path / "r.xlsx", "must be one of .csv, .jsonl"),
-    ):
-        with pytest.raises(UsageError, match=reason):
-            ResultsFile(path)
-
-
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder where nobody may create files")
-def test_a_folder_that_is_not_writable_is_named() -> None:
-    with pytest.raises(UsageError, match=r"cannot be written: .*; name a file somewhere else"):
-        ResultsFile(Path("/proc/r.csv"))
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_one_line_and_not_a_traceback() -> None:
-    with Path("/dev/full").open("wb", buffering=0) as full:
-        results = ResultsFile(None, stream=full)
-        with pytest.raises(DefnetError, match="No space left on device; the rows before are kept"):
-            results.write(GOOD)
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_what_was_written_is_read_back(form: str) -> None:
+    full = row_from_outputs("b.jpg", outputs(), 1, width=40, height=30, notes=("first frame",))
+    rows = [full, Row(path="two\r\nlines, é.jpg", error="file is empty"), Row(path=os.fsdecode(b"caf\xe9.jpg"))]
+    text = "".join([",".join(COLUMNS) + "\n" if form == "csv" else "", *(row_line(row, form) for row in rows)])
+    assert list(rows_from_lines(io.BytesIO(text.encode("utf-8", "surrogateescape")), form)) == rows

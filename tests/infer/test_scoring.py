@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from defnet_infer import Scorer, photos, views
 from defnet_infer.contract import Preprocess
-from defnet_infer.errors import ArtifactError, UsageError
+from defnet_infer.errors import ArtifactError
 from defnet_infer.results import Row
 from defnet_infer.scoring import score
 from defnet_infer.sessions.onnxruntime import OnnxRuntimeSession
@@ -59,10 +60,47 @@ def test_a_broken_photo_is_a_row_and_changes_no_other(tiny_model: Path, folder: 
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_workers_and_threads_change_nothing(tiny_model: Path, folder: Path, workers: int, threads: int) -> None:
+    reference = rows_of(tiny_model, folder, workers=1, threads=3)
+    assert rows_of(tiny_model, folder, workers=workers, threads=threads) == reference
+
+
+@pytest.mark.parametrize("workers", [1, 8])
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
-def test_workers_and_batch_size_change_nothing(tiny_model: Path, folder: Path, workers: int, batch_size: int) -> None:
-    reference = rows_of(tiny_model, folder, workers=1, batch_size=3)
-    assert rows_of(tiny_model, folder, workers=workers, batch_size=batch_size) == reference
+def test_batches_as_on_a_gpu_give_the_rows_of_single_photos(
+    tiny_model: Path, folder: Path, workers: int, batch_size: int
+) -> None:
+    session = OnnxRuntimeSession(tiny_model, device="cpu")
+    session.photos_per_call, session.calls_at_once = batch_size, 2
+    paths = sorted(map(str, folder.iterdir()))
+    rows = list(score(paths, session, Preprocess(), decode=photos.decode, workers=workers))
+    assert rows == rows_of(tiny_model, folder)
+
+
+def test_the_order_of_the_photos_changes_nothing_but_the_order_of_the_rows(tiny_model: Path, folder: Path) -> None:
+    paths = sorted(map(str, folder.iterdir()))
+    shuffled = random.Random(1).sample(paths, len(paths))
+    with Scorer(tiny_model, device="cpu") as scorer:
+        rows = list(scorer.score(shuffled))
+    assert [row.path for row in rows] == shuffled
+    assert sorted(rows, key=lambda row: row.path) == rows_of(tiny_model, folder)
+
+
+@pytest.mark.parametrize("photos_per_call", [1, 4])
+def test_a_stop_ends_early_in_order_and_keeps_what_is_in_work(
+    tiny_model: Path, make_photo: MakePhoto, photos_per_call: int
+) -> None:
+    session = OnnxRuntimeSession(tiny_model, device="cpu", threads=2)
+    session.photos_per_call = photos_per_call
+    paths = [str(make_photo(f"{k}.jpg", seed=k)) for k in range(3)] * 100
+    stop = threading.Event()
+    rows = score(paths, session, Preprocess(), decode=photos.decode, workers=2, stop=stop)
+    done = [next(rows) for _ in range(5)]
+    stop.set()
+    done += rows
+    assert 5 <= len(done) < 60
+    assert [row.path for row in done] == paths[: len(done)]
 
 
 def test_only_a_few_photos_are_taken_ahead_of_the_rows(tiny_model: Path, make_photo: MakePhoto) -> None:
@@ -75,10 +113,11 @@ def test_only_a_few_photos_are_taken_ahead_of_the_rows(tiny_model: Path, make_ph
             taken += 1
             yield photo
 
-    rows = score(endless(), OnnxRuntimeSession(tiny_model, device="cpu"), Preprocess(), batch_size=2, workers=2)
+    session = OnnxRuntimeSession(tiny_model, device="cpu", threads=1)
+    rows = score(endless(), session, Preprocess(), decode=photos.decode, workers=2)
     for _ in range(10):
         next(rows)
-    assert taken <= 10 + 2 * 2 + 2 + 2
+    assert taken <= 10 + 4 * 1 + 2 + 1
     rows.close()
 
 
@@ -109,15 +148,6 @@ def test_the_pixel_limit_is_a_row_s_error(tiny_model: Path, make_photo: MakePhot
     folder = make_photo("in/a.png", 300, 300).parent
     assert "limit of 89999 pixels" in rows_of(tiny_model, folder, max_pixels=89_999)[0].error
     assert not rows_of(tiny_model, folder, max_pixels=90_000)[0].failed
-
-
-def test_the_python_form_takes_a_path_or_several(tiny_model: Path, make_photo: MakePhoto) -> None:
-    first, second = make_photo("a.jpg", seed=1), make_photo("b.jpg", seed=2)
-    with Scorer(tiny_model, device="cpu") as scorer:
-        assert [row.path for row in scorer.score(str(first))] == [str(first)]
-        assert [row.path for row in scorer.score([second, first])] == [str(first), str(second)]
-        with pytest.raises(UsageError):
-            scorer.score("nowhere")
 
 
 def test_a_missing_model_is_an_error_before_any_photo_is_read(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from defnet_infer.errors import SessionError
+from defnet_infer.sessions.choice import open_session
 from defnet_infer.sessions.onnxruntime import OnnxRuntimeSession, _has_nvidia_driver
 
 
@@ -38,10 +40,39 @@ def test_a_photo_gives_the_same_bits_alone_and_in_any_company(tiny_model: Path) 
         assert all(np.array_equal(alone[name][0], together[name][k]) for name in together)
 
 
-def test_the_device_says_what_really_runs(tiny_model: Path) -> None:
-    session = OnnxRuntimeSession(tiny_model, device="cpu", threads=1)
+def test_calls_from_many_threads_give_the_bits_of_one(tiny_model: Path) -> None:
+    crops, overview = batch(8)
+    session = OnnxRuntimeSession(tiny_model, device="cpu", threads=8)
+    alone = session.run(crops, overview)["score"]
+    with ThreadPoolExecutor(session.calls_at_once) as pool:
+        calls = [pool.submit(session.run, crops[k : k + 1], overview[k : k + 1]) for k in range(8)]
+    assert [call.result()["score"][0] for call in calls] == alone.tolist()
+
+
+def test_the_device_says_what_really_runs_and_how(tiny_model: Path) -> None:
+    session = OnnxRuntimeSession(tiny_model, device="cpu", threads=3)
     assert session.device == "cpu"
+    assert (session.photos_per_call, session.calls_at_once) == (1, 3)
+    assert session.why == "cpu with ONNX Runtime, 3 photos at once (asked for)"
     session.close()
+
+
+def test_tensorrt_is_not_pretended(tiny_model: Path) -> None:
+    with pytest.raises(SessionError, match=r"--engine tensorrt: .* later version .*: --engine onnxruntime"):
+        open_session(tiny_model, engine="tensorrt")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not _has_nvidia_driver(), reason="needs a GPU that ONNX Runtime can use")
+def test_a_padded_batch_on_the_gpu_gives_the_scores_of_the_cpu(tiny_model: Path) -> None:
+    crops, overview = batch(5)
+    expected = OnnxRuntimeSession(tiny_model, device="cpu").run(crops, overview)
+    session = OnnxRuntimeSession(tiny_model, device="cuda", batch_size=8)
+    for count in (5, 1, 3):  # What an earlier batch left in the buffers must not show.
+        outputs = session.run(crops[:count], overview[:count])
+        assert {name: len(array) for name, array in outputs.items()} == dict.fromkeys(expected, count)
+        for name in expected:
+            np.testing.assert_allclose(outputs[name], expected[name][:count], atol=1e-4)
 
 
 @pytest.mark.skipif(_has_nvidia_driver(), reason="this machine has a GPU, so asking for it is right")

@@ -113,3 +113,11 @@ def test_no_size_is_too_small_or_too_narrow(size: tuple[int, int]) -> None:
     assert (made.crops == 77).all()
     assert (made.overview == 77).all()
     assert made.enlarged == (min(size) < 224)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (1600, 1200), (100, 300), (1024, 768)])
+def test_an_image_gives_the_views_of_its_pixels(size: tuple[int, int]) -> None:
+    pixels = picture(*size)
+    from_pixels, from_image = views.make(pixels, RULE), views.make(Image.fromarray(pixels), RULE)
+    assert np.array_equal(from_pixels.crops, from_image.crops)
+    assert np.array_equal(from_pixels.overview, from_image.overview)

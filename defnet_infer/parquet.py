@@ -1,0 +1,84 @@
+"""Results as a Parquet file. The only module that imports pyarrow, which the `parquet` extra brings.
+
+A Parquet file is nothing until its footer is written, so it cannot grow safely: rows are collected as JSON
+Lines and become Parquet, in row groups of fixed size, when the run ends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from defnet_infer.errors import MissingExtraError
+from defnet_infer.results import COLUMNS, DECIMALS, Row
+
+ROW_GROUP = 10_000
+"""Rows held in memory at a time."""
+
+
+def check_installed() -> None:
+    """Raise MissingExtraError where pyarrow is not installed, before anything is scored."""
+    _pyarrow()
+
+
+def write(rows: Iterable[Row], path: Path) -> None:
+    """Write rows as Parquet, in one step: there is never half a file.
+
+    Bytes of a path that are not UTF-8 are written as ``\\xe9``.
+
+    Raises:
+        OSError: If the disk is full or gone.
+        MissingExtraError: If pyarrow is not installed.
+    """
+    arrow, parquet = _pyarrow()
+    schema = arrow.schema([(name, _type(arrow, name)) for name in COLUMNS])
+    draft = path.with_name(path.name + ".part")
+    try:
+        with parquet.ParquetWriter(draft, schema) as writer:
+            rest = iter(rows)
+            while group := list(islice(rest, ROW_GROUP)):
+                columns = {name: [_storable(getattr(row, name)) for row in group] for name in COLUMNS}
+                writer.write_table(arrow.table(columns, schema=schema), row_group_size=ROW_GROUP)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Iterator[Row]:
+    """The rows of a file that `write` made.
+
+    Raises:
+        ValueError: If it has other columns, or is not Parquet.
+        MissingExtraError: If pyarrow is not installed.
+    """
+    _, parquet = _pyarrow()
+    with parquet.ParquetFile(path) as file:
+        if tuple(file.schema_arrow.names) != COLUMNS:
+            raise ValueError("other columns")
+        for group in range(file.num_row_groups):
+            for record in file.read_row_group(group).to_pylist():
+                yield Row(**record)
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow  # type: ignore[import-untyped,unused-ignore]
+        import pyarrow.parquet  # type: ignore[import-untyped,unused-ignore]
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("defnet score --out FILE.parquet", "parquet", "pyarrow") from error
+    return pyarrow, pyarrow.parquet
+
+
+def _type(arrow: Any, name: str) -> Any:
+    if name in DECIMALS:
+        return arrow.float64()
+    return arrow.int32() if name in ("width", "height") else arrow.string()
+
+
+def _storable(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

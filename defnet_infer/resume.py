@@ -1,0 +1,314 @@
+"""The results of one run, and of the runs that go on with it: the same bytes as if none had been interrupted.
+
+Rows are appended as they come. A run that goes on skips the photos whose row is there, by path, size and
+modification time. Where it has to replace rows, or puts new ones between old ones, the new rows stand at the end
+until the run ends; then the file is rewritten in order, in one step.
+
+Rows of photos that are not among the given ones are kept, after the row that they followed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TypeVar
+
+from defnet_infer import journal, parquet
+from defnet_infer.errors import DefnetError, UsageError
+from defnet_infer.journal import Entry, Identity, Journal, Origin
+from defnet_infer.results import Row, rows_from_lines
+from defnet_infer.results_file import PARQUET, ResultsFile, check_is_new
+
+T = TypeVar("T")
+
+
+class RunResults:
+    """Where the rows of a run go: a results file with its journal, or a stream.
+
+    Use it in this order: make it (what cannot be written is found out before a model is loaded), `begin`, `todo`,
+    `write` for every row in the order of `todo`, `finish`.
+
+    Args:
+        out: ``.csv``, ``.jsonl`` or ``.parquet``; None writes CSV to `stream`.
+        stream: Where rows go without a path, binary.
+        overwrite: Replace existing results.
+        resume: Go on with existing results; where there are none, begin.
+        retry_failed: Score photos again whose row is an error. Implies `resume`.
+
+    Raises:
+        UsageError: If the results exist, or cannot be written or resumed.
+        MissingExtraError: If Parquet is asked for and pyarrow is not installed.
+    """
+
+    def __init__(
+        self,
+        out: Path | None,
+        *,
+        stream: IO[bytes] | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        retry_failed: bool = False,
+    ) -> None:
+        resume = resume or retry_failed
+        if resume and overwrite:
+            raise UsageError("--overwrite starts over and --resume goes on; give one of them")
+        if resume and out is None:
+            raise UsageError("--resume needs the results file to go on with: --out FILE")
+        self.out = out
+        self.resumed = 0
+        self.kept = 0
+        """Rows of earlier runs that `todo` has skipped so far."""
+        self.scored = 0
+        self.failed = 0
+        """Rows of this run with and without a score; after `finish`, those of the whole file."""
+        self._retry_failed = retry_failed
+        self._past: list[Entry] = []
+        self._new: list[Entry] = []
+        self._plan: list[int] = []
+        self._pending: deque[tuple[str, Identity, int]] = deque()
+        self._journal: Journal | None = None
+        self._journal_start = 0
+        self._past_origin: Origin | None = None
+        self._side = journal.path_beside(out) if out is not None else Path()
+        self._parquet = out if out is not None and out.suffix.lower() == PARQUET else None
+        self._log = out
+        if self._parquet is not None:
+            parquet.check_installed()
+            self._log = self._parquet.with_name(self._parquet.name + ".rows.jsonl")
+            if not (overwrite or resume):
+                check_is_new(self._parquet)
+        if self._log is not None:
+            _finish_rewrite(self._log, self._side)
+            if resume and self._parquet is not None and self._parquet.exists() and not self._log.exists():
+                self._unpack(self._parquet, self._log)
+        self._file = ResultsFile(self._log, overwrite=overwrite or resume, stream=stream)
+        if resume:
+            try:
+                self._look_back()
+            except UsageError:
+                self._file.close()
+                raise
+
+    def _look_back(self) -> None:
+        """Read what is there, and cut off what is not whole."""
+        assert self._log is not None
+        if self._log.stat().st_size == 0:
+            return
+        with self._log.open("rb") as results:
+            head = results.read(len(self._file.header))
+            if not self._file.header.startswith(head):
+                raise self._cannot("it has other columns than this defnet writes")
+            if not self._side.exists():
+                raise self._cannot(f"there is no {self._side.name} beside it, so what is done cannot be known")
+            results.seek(0)
+            past = journal.read(self._side, results, self._file.header, self._cannot)
+        self._past, self._past_origin = past.entries, past.origin
+        if past.entries:
+            self.resumed = past.resumed + 1
+            self._journal_start = past.journal_end
+            self._file.continue_at(past.results_end)
+
+    def _cannot(self, reason: str) -> UsageError:
+        return UsageError(f"cannot resume {self.out}: {reason}; start over with --overwrite, or name another --out")
+
+    def begin(self, origin: Origin) -> None:
+        """Say what will make the rows.
+
+        Raises:
+            UsageError: If the rows that are there were made by something else.
+        """
+        if self._log is None:
+            return
+        if self._past:
+            assert self._past_origin is not None
+            differing = [key for key in origin if origin[key] != self._past_origin.get(key)]
+            if differing:
+                what = " and ".join(key.replace("_", " ") for key in differing)
+                raise self._cannot(f"its rows were made with another {what}")
+        self._origin = origin
+
+    def todo(
+        self,
+        items: Iterable[T],
+        *,
+        name: Callable[[T], str] = str,
+        identify: Callable[[T], tuple[int, int] | None] | None = None,
+        skipped: Callable[[bool], None] = lambda failed: None,
+    ) -> Iterator[T]:
+        """The items that have no row yet, or whose row is to be made again.
+
+        Args:
+            items: Photos in the order that their rows shall have.
+            name: What stands in the row's `path`.
+            identify: Size and modification time of an item, or None if nothing is known; by default those of the
+                file of that name.
+            skipped: Called for each that is done, with whether its row is an error.
+        """
+        if self._log is None:
+            yield from items
+            return
+        latest = {entry.name: index for index, entry in enumerate(self._past)}
+        for item in items:
+            key = name(item)
+            identity = journal.identify(key) if identify is None else Identity(*(identify(item) or journal.UNKNOWN))
+            index = latest.get(key, -1)
+            entry = self._past[index] if index >= 0 else None
+            if entry and entry.identity == identity and not (entry.failed and self._retry_failed):
+                self.kept += 1
+                self._plan.append(index)
+                skipped(bool(entry.failed))
+                continue
+            place = len(self._plan)
+            if self._past:  # Otherwise rows stand in order as they come, and nothing needs to be remembered.
+                self._plan.append(-1)
+            self._pending.append((key, identity, place))
+            yield item
+
+    def write(self, row: Row) -> None:
+        """Append the row of the next item of `todo`.
+
+        Raises:
+            DefnetError: If the disk is full or the file is gone; the rows before are kept.
+        """
+        self.failed += row.failed
+        self.scored += not row.failed
+        if self._log is None:
+            self._file.write(row)
+            return
+        name, identity, place = self._pending.popleft()
+        line = self._file.encode(row)
+        entry = journal.entry_for(name, identity, line, failed=row.failed)
+        if self._journal is None:
+            self._journal = Journal(self._side, start=self._journal_start, origin=self._origin)
+        self._journal.append(entry)
+        self._file.append(line)
+        if self._past:
+            self._plan[place] = len(self._past) + len(self._new)
+            self._new.append(entry)
+
+    def finish(self) -> None:
+        """Put the rows in order where they are not, and make them Parquet where that is asked for.
+
+        Raises:
+            DefnetError: If the disk is full; every row is kept, and another --resume does the rest.
+        """
+        if self._log is None:
+            return
+        self._file.sync()
+        try:
+            if self._past:
+                self._put_in_order()
+            if self._parquet is not None and self._log.stat().st_size:
+                with self._log.open("rb") as rows:
+                    parquet.write(rows_from_lines(rows, "jsonl"), self._parquet)
+                self._log.unlink()
+        except OSError as error:
+            raise DefnetError(
+                f"cannot complete {self.out}: {error.strerror or error}; no row is lost, run again with --resume"
+            ) from error
+
+    def _put_in_order(self) -> None:
+        every = self._past + self._new
+        order = self._order()
+        if order != list(range(len(every))):
+            self._rewrite(order)
+        self.failed = sum(every[index].failed for index in order)
+        self.scored = len(order) - self.failed
+
+    def _order(self) -> list[int]:
+        """Indices into past and new entries as they shall stand in the file."""
+        every = self._past + self._new
+        planned = [index for index in self._plan if index >= 0]
+        final = {every[index].name: index for index in planned}
+        latest = {entry.name: index for index, entry in enumerate(self._past)}
+        after: dict[int, list[int]] = {}
+        before = -1
+        for name, index in latest.items():  # In the order in which the names first came.
+            if name in final:
+                before = final[name]
+            else:
+                after.setdefault(before, []).append(index)
+        order = after.get(-1, [])
+        for index in planned:
+            order += [index, *after.get(index, [])]
+        return order
+
+    def _rewrite(self, order: Sequence[int]) -> None:
+        """Both files in order. See `_finish_rewrite` for a process that is killed here."""
+        assert self._log is not None
+        every = self._past + self._new
+        offsets, position = [], len(self._file.header)
+        for entry in every:
+            offsets.append(position)
+            position += entry.length
+        with self._log.open("rb") as old, _part(self._log).open("wb") as new:
+            new.write(self._file.header)
+            for index in order:
+                old.seek(offsets[index])
+                new.write(old.read(every[index].length))
+            new.flush()
+            os.fsync(new.fileno())
+        with _part(self._side).open("wb") as new:
+            new.write(journal.encode(self._past_origin))
+            new.writelines(journal.encode({"resumed": True}) for _ in range(self.resumed))
+            new.writelines(journal.encode(every[index]) for index in order)
+            new.flush()
+            os.fsync(new.fileno())
+        self.close()
+        os.replace(_part(self._log), self._log)
+        os.replace(_part(self._side), self._side)
+
+    def rows(self) -> Iterator[Row]:
+        """The rows of the finished file, those of earlier runs included."""
+        if self._parquet is not None and self._parquet.exists():
+            yield from parquet.read(self._parquet)
+        elif self._log is not None and self._log.exists():
+            with self._log.open("rb") as file:
+                yield from rows_from_lines(file, self._file.form)
+
+    def _unpack(self, source: Path, log: Path) -> None:
+        """Turn a finished Parquet file into rows again. Names come from the journal, which keeps every byte."""
+        names: list[str] = []
+        with suppress(OSError), self._side.open("rb") as file:
+            names = [value[0] for value in map(journal.parsed, file) if isinstance(value, list)]
+        try:
+            draft = _part(log)
+            with ResultsFile(draft.with_suffix(".jsonl"), overwrite=True) as rows:
+                for row, name in zip(parquet.read(source), names, strict=True):
+                    rows.write(Row(**{**vars(row), "path": name}))
+            if names:
+                os.replace(draft.with_suffix(".jsonl"), log)
+        except (ValueError, TypeError) as error:
+            draft.with_suffix(".jsonl").unlink(missing_ok=True)
+            raise self._cannot("it is not a Parquet file of this defnet, or its .resume file is of another") from error
+
+    def close(self) -> None:
+        """Close the files. Without `finish` before, the rows stay as they are, ready to be resumed."""
+        self._file.close()
+        if self._journal is not None:
+            self._journal.close()
+
+    def __enter__(self) -> RunResults:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _finish_rewrite(log: Path, side: Path) -> None:
+    """Tidy up after a process that was killed while it rewrote: results go first, so their draft tells the state."""
+    if _part(log).exists():
+        _part(side).unlink(missing_ok=True)
+        _part(log).unlink()
+    elif _part(side).exists():
+        os.replace(_part(side), side)

@@ -1,0 +1,77 @@
+"""The results file: lines that are always whole, and places that cannot be written."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from defnet_infer.errors import DefnetError, UsageError
+from defnet_infer.results import COLUMNS, Row, row_line
+from defnet_infer.results_file import ResultsFile
+
+GOOD = Row(path="a.jpg", score=3.14159, width=4, height=3, status="ok")
+
+
+def test_a_name_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    with ResultsFile(tmp_path / "r.csv") as results:
+        results.write(Row(path=name))
+    assert (tmp_path / "r.csv").read_bytes().splitlines()[1].startswith(b"caf\xe9.jpg,")
+    with ResultsFile(tmp_path / "r.jsonl") as results:
+        results.write(Row(path=name))
+    assert json.loads((tmp_path / "r.jsonl").read_text())["path"] == name
+
+
+def test_a_row_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    with ResultsFile(path) as results:
+        results.write(GOOD)
+        assert path.read_text().splitlines() == [",".join(COLUMNS), row_line(GOOD, "csv").rstrip()]
+
+
+def test_an_existing_file_is_kept_unless_overwriting_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("precious " * 1000)
+    with pytest.raises(UsageError, match="exists; go on with --resume, replace it with --overwrite"):
+        ResultsFile(path)
+    with ResultsFile(path, overwrite=True):
+        assert path.read_text().startswith("precious")
+    assert path.read_text() == "precious " * 1000
+    with ResultsFile(path, overwrite=True) as results:
+        results.write(GOOD)
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_run_without_rows_leaves_no_empty_file(tmp_path: Path) -> None:
+    with ResultsFile(tmp_path / "r.csv"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path, reason in (
+        (tmp_path / "no" / "r.csv", "does not exist; make it with: mkdir -p"),
+        (tmp_path / "file" / "r.csv", "does not exist"),
+        (tmp_path, "is not|must be one of"),
+        (tmp_path / "r.xlsx", "must be one of .csv, .jsonl, .ndjson, .parquet"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            ResultsFile(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder where nobody may create files")
+def test_a_folder_that_is_not_writable_is_named() -> None:
+    with pytest.raises(UsageError, match=r"cannot be written: .*; name a file somewhere else"):
+        ResultsFile(Path("/proc/r.csv"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line_and_not_a_traceback() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        results = ResultsFile(None, stream=full)
+        with pytest.raises(DefnetError, match="No space left on device; the rows before are kept"):
+            results.write(GOOD)
