@@ -28,7 +28,9 @@ def generate(folder: Path, count: int) -> None:
     rng = np.random.default_rng(0)
     for number in range(count):
         coarse = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize((500, 500), Image.Resampling.BICUBIC).save(folder / f"{number:05}.jpg", quality=90)
+        Image.fromarray(coarse).resize((500, 500), Image.Resampling.BICUBIC).save(
+            folder / f"{number:05}.jpg", quality=90
+        )
 
 
 def seconds(*command: str, repeats: int = 1) -> float:

@@ -19,14 +19,11 @@ import sys
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from defnet_infer.errors import DefnetError, UsageError
-
-if TYPE_CHECKING:
-    from defnet_infer.artifact import Artifact
 
 app = typer.Typer(
     name="defnet",
@@ -282,6 +279,7 @@ def info(
 
     The file is verified on the way. Exit code: 0 it is ours and readable, 3 it is not.
     """
+    from defnet_infer import describe
     from defnet_infer.artifact import Artifact, builtin_card_path, builtin_model_path
 
     if card:
@@ -289,49 +287,11 @@ def info(
         return
     artifact = Artifact.open(file or builtin_model_path())
     if as_json:
-        typer.echo(json.dumps(_as_json(artifact), indent=2))
+        typer.echo(json.dumps(describe.as_json(artifact), indent=2))
     else:
-        _print_nicely(artifact)
+        from rich.console import Console
 
-
-def _as_json(artifact: Artifact) -> dict[str, object]:
-    """Metadata values that are JSON themselves are given as JSON, not as text."""
-    return {
-        "file": str(artifact.path),
-        "sha256": artifact.sha256,
-        "size": artifact.size,
-        "fingerprint": artifact.contract.fingerprint,
-        "metadata": {key: _parsed(value) for key, value in sorted(artifact.metadata.items())},
-    }
-
-
-def _parsed(value: str) -> object:
-    return json.loads(value) if value.startswith(("{", "[")) else value
-
-
-def _print_nicely(artifact: Artifact) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=f"{artifact.path.name}, {artifact.size / 1e6:.1f} MB", title_justify="left", show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    rows: dict[str, object] = {"sha256": artifact.sha256, "contract fingerprint": artifact.contract.fingerprint}
-    rows |= {
-        key.removeprefix("defnet."): _parsed(value)
-        for key, value in sorted(artifact.metadata.items())
-        if key != "defnet.contract"
-    }
-    contract = json.loads(artifact.contract.to_json())
-    tensors = {side: contract.pop(side) for side in ("inputs", "outputs")}
-    for side, specs in tensors.items():
-        rows[side] = "\n".join(f"{spec['name']} {spec['dtype']} {spec['shape']}" for spec in specs)
-    rows |= contract.pop("preprocess") | contract
-    for key, value in rows.items():
-        # Text, not str: a shape such as [5] would be read as markup.
-        table.add_row(Text(key), Text(value if isinstance(value, str) else json.dumps(value)))
-    Console().print(table)
+        Console().print(describe.as_table(artifact))
 
 
 def _mount(command_line: typer.Typer) -> None:
