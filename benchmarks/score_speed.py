@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -48,7 +49,8 @@ def main() -> None:
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--count", type=int, default=200)
     arguments = parser.parse_args()
-    defnet = shutil.which("defnet")
+    # The one of this environment, whatever the search path says.
+    defnet = shutil.which("defnet", path=str(Path(sys.executable).parent))
     assert defnet, "install defnet into this environment first: pip install ."
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "photos"
