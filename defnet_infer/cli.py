@@ -168,7 +168,7 @@ def score(
             ) as scorer,
             stop_on_signals(quiet=quiet, resumable=out is not None) as stop,
         ):
-            results.begin(scorer.origin)
+            results.begin({**scorer.origin, "shard": shard})
             if out is not None:
                 run_record.remove(out)
             if not quiet and "auto" in (device, engine):

@@ -110,3 +110,21 @@ def test_a_shard_without_photos_is_a_run_without_rows(folder: Path, tiny_model: 
     assert sorted((folder / f"{k}.csv").exists() for k in (1, 2)) == [False, True]
     assert defnet("merge", folder / "all.csv", folder / "1.csv", folder / "2.csv", "-q") == 0
     assert [row["path"] for row in rows(folder / "all.csv")] == ["0.jpg"]
+
+
+def test_a_run_does_not_go_on_with_another_shard(
+    folder: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("score", ".", "--model", tiny_model, "-o", folder / "r.csv", "--resume")
+    for k in (1, 2):
+        code = defnet(*arguments, "--shard", f"{k}/2")
+        if rows(folder / "r.csv"):
+            break
+    before = (folder / "r.csv").read_bytes()
+    assert code == 0
+    assert defnet(*arguments, "--shard", f"{k}/2") == 0
+    assert (folder / "r.csv").read_bytes() == before
+    capsys.readouterr()
+    assert defnet(*arguments) == 2
+    assert "made with another shard" in capsys.readouterr().err
+    assert (folder / "r.csv").read_bytes() == before
