@@ -83,7 +83,8 @@ def load_data(config: TrainConfig, root: Path) -> RunData:
     data = RunData(records, parts)
     for name in parts:
         if len(data.rated(name)) < 5:
-            raise DatasetError(f"only {len(data.rated(name))} rated photos in the {name} part; 5 are needed")
+            found = len(data.rated(name))
+            raise DatasetError(f"only {found} rated photos in the {name} part of {len(records)}; 5 are needed")
     return data
 
 

@@ -143,7 +143,7 @@ def test_a_run_directory_is_never_overwritten(smoke_run: Run) -> None:
 
 def test_too_few_photos_are_an_error_before_any_training(tmp_path: Path) -> None:
     release = make_release(tmp_path / "data", 20, side=224)
-    with pytest.raises(DatasetError, match="only 2 photos in the val part of 20; 5 are needed"):
+    with pytest.raises(DatasetError, match="only 2 rated photos in the val part of 20; 5 are needed"):
         train(load_config("smoke"), release.root, tmp_path / "run", Recorder(), "cpu")
     assert not (tmp_path / "run").exists()
 
