@@ -90,7 +90,7 @@ def evaluate(
     run_data = load_data(apply_overrides(info.config, overrides), data)
     parts = ("train", "val", "test") if part == "all" else (part,)
     indices = sorted(index for name in parts for index in run_data.rated(name))
-    records = [run_data.records[i] for i in indices]
+    records = run_data.at(indices)
     source = PhotoViews(run_data.records, model.contract().preprocess)
     with _Display() as display:
         display.stage("scoring", len(indices))

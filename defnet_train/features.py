@@ -66,11 +66,11 @@ def trunk_features(
         crops, overview = source.fixed(some)
         pictures = []
         for index, photo in zip(some, torch.cat([crops, overview.unsqueeze(1)], dim=1), strict=True):
-            few = records[index].series
-            pictures.append(photo[[*FEW_WINDOWS, -1]].unsqueeze(0) if few else torch.stack([photo, photo.flip(-2)]))
+            synthetic = records[index].series
+            pictures.append(photo[[*FEW_WINDOWS, -1]][None] if synthetic else torch.stack([photo, photo.flip(-2)]))
         flat = torch.cat([p.flatten(0, 1) for p in pictures]).to(encoder.pixel_scale.device)
         with torch.inference_mode():
-            computed = torch.cat([encoder.trunk_features(some).float().cpu() for some in flat.split(VIEWS_PER_CALL)])
+            computed = torch.cat([encoder.trunk_features(few).float().cpu() for few in flat.split(VIEWS_PER_CALL)])
         shapes = [p.shape[:2] for p in pictures]
         for part, shape in zip(computed.split([m * v for m, v in shapes]), shapes, strict=True):
             features.append(part.unflatten(0, shape))

@@ -57,9 +57,13 @@ class RunData:
     records: list[ImageRecord]
     parts: dict[str, list[int]]
 
+    def at(self, indices: list[int]) -> list[ImageRecord]:
+        """Records by index."""
+        return [self.records[i] for i in indices]
+
     def of(self, part: str) -> list[ImageRecord]:
         """Records of a part."""
-        return [self.records[i] for i in self.parts[part]]
+        return self.at(self.parts[part])
 
     def rated(self, part: str) -> list[int]:
         """Photos of a part that people rated; synthetic copies have only an order."""
@@ -82,8 +86,8 @@ def load_data(config: TrainConfig, root: Path) -> RunData:
     parts = {name: [index[id(r)] for r in chosen[name]] for name in ("train", "val", "test")}
     data = RunData(records, parts)
     for name in parts:
-        if len(data.rated(name)) < 5:
-            found = len(data.rated(name))
+        found = len(data.rated(name))
+        if found < 5:
             raise DatasetError(f"only {found} rated photos in the {name} part of {len(records)}; 5 are needed")
     return data
 
@@ -167,10 +171,11 @@ def train(config: TrainConfig, root: Path, out: Path, listener: Listener, device
             "seconds": round(time.monotonic() - started, 2),
         }
         weights.end_epoch(means)
-        save_checkpoint(out / "last.safetensors", model, config, {"epoch": epoch, "val_srcc": entry["val_srcc"]})
-        if entry["val_srcc"] > best[0]:
-            best = (entry["val_srcc"], epoch)
-            save_checkpoint(out / "best.safetensors", model, config, {"epoch": epoch, "val_srcc": entry["val_srcc"]})
+        record = {"epoch": epoch, "val_srcc": val_srcc}
+        save_checkpoint(out / "last.safetensors", model, config, record)
+        if val_srcc > best[0]:
+            best = (val_srcc, epoch)
+            save_checkpoint(out / "best.safetensors", model, config, record)
         with (out / "log.jsonl").open("a") as log:
             log.write(json.dumps(entry) + "\n")
         listener.epoch(entry)
@@ -190,14 +195,14 @@ def _finish(
     listener.stage("measuring the best checkpoint", len(data.parts["val"]) + len(data.parts["test"]))
     rated = {part: data.rated(part) for part in ("val", "test")}
     model = load_checkpoint(out / "best.safetensors")[0].to(device)
-    factor = calibrate(model, source, rated["val"], [data.records[i] for i in rated["val"]])
+    factor = calibrate(model, source, rated["val"], data.at(rated["val"]))
     result: dict[str, Any] = {"best_epoch": best_epoch, "calibration": factor}
     for part in ("val", "test"):
         outputs = predict(model, source, rated[part], listener.advance)
-        result[part] = figures(outputs, [data.records[i] for i in rated[part]])
+        result[part] = figures(outputs, data.at(rated[part]))
         if series := data.series(part):
             outputs = predict(model, source, series, listener.advance)
-            result[part] |= series_figures(outputs["score"], [data.records[i] for i in series])
+            result[part] |= series_figures(outputs["score"], data.at(series))
     save_checkpoint(out / "best.safetensors", model, config, {"epoch": best_epoch, **result, **_provenance(data)})
     _write_json(out / "metrics.json", result)
     return result
@@ -235,8 +240,9 @@ def _optimizer(config: TrainConfig, model: Defnet) -> torch.optim.Optimizer:
 
 def _validation_srcc(model: Defnet, source: ViewSource, data: RunData) -> float:
     """Mean over rated data sets of the SRCC on the validation part; the figure that chooses the checkpoint."""
-    outputs = predict(model, source, data.rated("val"))
-    records = [data.records[i] for i in data.rated("val")]
+    rated = data.rated("val")
+    outputs = predict(model, source, rated)
+    records = data.at(rated)
     keys = np.array([r.dataset for r in records])
     target = np.array([r.target for r in records])
     return float(np.mean([srcc(outputs["score"][keys == key], target[keys == key]) for key in np.unique(keys)]))
