@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from defnet_infer.errors import CheckpointError, UsageError
 from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES
 from defnet_train.config import TrainConfig
 from defnet_train.model import Defnet
+from defnet_train.safe_write import replacing
 
 FORMAT = 1
 
@@ -39,6 +39,9 @@ def save_checkpoint(path: Path, model: Defnet, config: TrainConfig, record: dict
         model: Its state, calibration included.
         config: The run's configuration.
         record: JSON-able facts about the run so far.
+
+    Raises:
+        StorageError: If the disk is full or gone.
     """
     labels = {"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS}
     about = {
@@ -49,9 +52,8 @@ def save_checkpoint(path: Path, model: Defnet, config: TrainConfig, record: dict
         "record": record,
     }
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    partial = path.with_suffix(".partial")
-    save_file(state, partial, metadata={"defnet": json.dumps(about)})
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        save_file(state, partial, metadata={"defnet": json.dumps(about)})
 
 
 def load_checkpoint(path: Path) -> tuple[Defnet, CheckpointInfo]:
@@ -78,7 +80,7 @@ def load_checkpoint(path: Path) -> tuple[Defnet, CheckpointInfo]:
     except UsageError as error:
         raise CheckpointError(f"{error}; it was written by another version of defnet") from error
     # Weights come from this file: neither a download nor the training machine's trunk file is wanted again.
-    bare = TrainConfig.from_dict(about["config"] | {"model": about["config"]["model"] | _NO_WEIGHTS}, str(path))
+    bare = TrainConfig.from_dict(about["config"] | {"model": about["config"]["model"] | NO_WEIGHTS}, str(path))
     model = Defnet(bare.model, config.loss.overview_gradient)
     try:
         model.load_state_dict(load_file(path))
@@ -90,4 +92,5 @@ def load_checkpoint(path: Path) -> tuple[Defnet, CheckpointInfo]:
     return model.eval(), CheckpointInfo(config, about["record"], digest)
 
 
-_NO_WEIGHTS = {"weights": "random", "trunk_weights": ""}
+NO_WEIGHTS = {"weights": "random", "trunk_weights": ""}
+"""Model settings of a model whose weights come from elsewhere."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from defnet_infer.errors import UsageError
+from defnet_train.variants import find_variant, table_names
 
 RECIPES = Path(__file__).parent / "recipes"
 PathText = str
@@ -31,8 +32,21 @@ class DataConfig:
     """Folder of LIQE-style label tables (clive.tsv, ...) with scenes and distortions; empty: quality only."""
     missing: Literal["error", "skip"] = "error"
     """A photo that the score file lists and the folder lacks."""
+    splits: Literal["generated", "liqe"] = "generated"
+    """A seeded 70/10/20 split, by reference photo where there is one; or LIQE's sessions, from the tables of `labels`,
+    or without those from ``splits2`` in each data set's folder. What LIQE did not split is generated either way."""
     session: int = 1
-    """Number of the seeded 70/10/20 split."""
+    """Number of the split."""
+    fix_live_fastfading: bool = True
+    """LIQE's table of LIVE calls fast fading white noise; believe the folder. False: as LIQE trained."""
+    csv: PathText = ""
+    """Your own photos, the data set `csv`: a CSV file with the columns path and mos; see docs/datasets.md."""
+    csv_root: PathText = ""
+    """Folder that its paths are relative to; empty: the folder of the file."""
+    csv_range: tuple[float, ...] = ()
+    """Lowest and highest score of its scale; empty: those of the file."""
+    csv_lower_is_better: bool = False
+    """Its scores are worse the higher they are."""
     crops: int = 4
     """Windows drawn per photo and step, with replacement (row 28)."""
     synthetic_levels: tuple[int, ...] = (1, 3, 5)
@@ -44,12 +58,42 @@ class DataConfig:
         _at_least("data", self, session=1, crops=1)
         if not self.synthetic_levels or not set(self.synthetic_levels) <= {1, 2, 3, 4, 5}:
             raise UsageError(f"data.synthetic_levels = {list(self.synthetic_levels)}: levels are 1 to 5")
+        if self.csv_range and not (len(self.csv_range) == 2 and self.csv_range[0] < self.csv_range[1]):
+            raise UsageError(
+                f"data.csv_range = {list(self.csv_range)}: write the two ends of the scale, such as [0, 100]"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """How evidence comes from marginals (rows 10, 11, 14, 16)."""
+
+    kind: Literal["linear", "mlp", "moment", "tied"] = "linear"
+    """See `defnet_train.heads`."""
+    hidden: int = 32
+    """Width of the hidden layer of `mlp`."""
+    input: Literal["marginal", "marginal+embedding"] = "marginal"
+    """What `linear` and `mlp` see; the embedding is passed without gradient."""
+    residual_delta: bool = False
+    """Add a learned shift to delta, which else is the marginal's own."""
+    share_overview: bool = True
+    """One head for crops and overview, or one for each (row 22)."""
+
+    def __post_init__(self) -> None:
+        _at_least("model.head", self, hidden=1)
+        if self.kind in ("moment", "tied") and (self.input != "marginal" or self.residual_delta):
+            raise UsageError(
+                f"model.head.kind = '{self.kind}' has no layer for an embedding or a residual delta; use "
+                "model.head.kind = 'linear' or 'mlp', or leave input and residual_delta as they are"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Architecture and starting weights."""
 
+    tasks: Literal["q", "q+s", "q+d", "q+s+d"] = "q+s+d"
+    """Quality alone, with scenes, with distortions, or with both. What is left out leaves the prompts too."""
     tower: str = "ViT-B-32-quickgelu"
     weights: str = "openai"
     """``openai``, ``random`` or a local CLIP weights file."""
@@ -61,6 +105,15 @@ class ModelConfig:
     """Row 5."""
     uncertainty_source: Literal["fusion", "cross"] = "fusion"
     """Row 25."""
+    cross_inference: Literal["tempered", "sum", "sample4"] = "tempered"
+    """How fifteen crops are fused where training fused four (row 17)."""
+    local_global_average: Literal["param", "moment"] = "param"
+    """Mean of the NIG parameters, or with the spread between crops added to the epistemic variance (row 23)."""
+    crop_rule: Literal["every_nth", "linspace"] = "every_nth"
+    """Which fifteen windows are scored (row 28)."""
+    overview_mode: Literal["squash", "center_crop", "letterbox"] = "squash"
+    """How the whole photo becomes a square (row 27)."""
+    head: HeadConfig = field(default_factory=HeadConfig)
 
     def __post_init__(self) -> None:
         _at_least("model", self, dropout=0)
@@ -84,6 +137,11 @@ class LossConfig:
     """Row 8."""
     tie_probability: float = 0.5
     """Row 7."""
+    dwa_scope: Literal["multitask", "all"] = "multitask"
+    """What dynamic weights weigh: the tasks, or every evidential loss too (row 9)."""
+    mos_scaling: Literal["nominal", "observed", "raw"] = "nominal"
+    """Scale of the evidential target of quality: the data set's nominal ends mapped to 1 and 5, the ends seen in
+    training, or its own scale, as the published code has it (row 20)."""
     overview_gradient: Literal["head", "full"] = "head"
     """Where the overview's loss goes: the head only, as in the paper, or into the encoder too (row 26)."""
 
@@ -105,11 +163,29 @@ class OptimConfig:
     """Largest gradient norm; 0: not clipped."""
     freeze_trunk: bool = False
     """Train everything but the image trunk, on cached trunk features."""
+    train_text: bool = True
+    """False: the text tower keeps its starting weights."""
     learn_kappa: bool = True
     """Row 4."""
+    checkpoint_choice: Literal["quality_best", "avg_best"] = "quality_best"
+    """Which epoch is kept: the best mean validation SRCC over data sets, or the best mean of that and the accuracies of
+    scene and distortion."""
 
     def __post_init__(self) -> None:
         _at_least("optim", self, epochs=1, steps_per_epoch=1, encoder_lr=0, head_lr=0, clip_norm=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How a run uses its machine."""
+
+    devices: int = 1
+    """GPUs, or processes on the CPU, that share every batch."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Of the towers while training. Weights, probabilities, evidence and losses are float32 whatever it is."""
+
+    def __post_init__(self) -> None:
+        _at_least("run", self, devices=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +198,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, as `from_dict` reads them."""
@@ -148,23 +225,40 @@ def _at_least(table: str, config: Any, **bounds: float) -> None:
             raise UsageError(f"{table}.{name} = {getattr(config, name)} must be at least {bound}")
 
 
-def load_config(recipe: str, overrides: list[str] | None = None) -> TrainConfig:
-    """A recipe by name (a file in defnet_train/recipes) or by path, with ``table.key=value`` overrides.
+def load_config(recipe: str, overrides: list[str] | None = None, base: str = "") -> TrainConfig:
+    """A recipe with ``table.key=value`` overrides.
+
+    Args:
+        recipe: Name of a file in defnet_train/recipes, row of a table (see `variants`), or path of a .toml file.
+        overrides: Changes to it.
+        base: For a row of a table, the recipe to use instead of the table's own.
 
     Raises:
         UsageError: If the recipe is not found or not TOML, or a key or value does not fit.
     """
-    path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-        raise UsageError(f"recipe '{recipe}' not found; use one of {known}, or the path of a .toml file")
+    variant = find_variant(recipe, base)
+    if base and not variant:
+        raise UsageError(f"--base {base} goes with a table ({', '.join(table_names())}), not with recipe '{recipe}'")
+    path = _recipe_path(variant.base if variant else recipe)
     try:
         values = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from error
-    for override in overrides or []:
-        _apply(values, override)
-    return TrainConfig.from_dict({"recipe": path.stem, **values}, str(path))
+    if variant:
+        for key, value in variant.settings.items():
+            _set(values, key, value, f"{recipe}: {key}")
+    recipe_of = variant.name if variant else path.stem
+    # Read before it is changed: a mistake in --set must not be looked for in the file.
+    config = TrainConfig.from_dict({"recipe": recipe_of, **values}, str(path))
+    return apply_overrides(config, overrides or [])
+
+
+def _recipe_path(recipe: str) -> Path:
+    path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
+    if not path.is_file():
+        known = ", ".join([*sorted(p.stem for p in RECIPES.glob("*.toml")), *table_names()])
+        raise UsageError(f"recipe '{recipe}' not found; use one of {known}, or the path of a .toml file")
+    return path
 
 
 def apply_overrides(config: TrainConfig, overrides: list[str]) -> TrainConfig:
@@ -187,11 +281,15 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # a bare word is a string: quoting inside a shell is a nuisance
+    _set(values, key, value, f"--set {override}")
+
+
+def _set(values: dict[str, Any], key: str, value: Any, source: str) -> None:
     *tables, name = key.split(".")
     for table in tables:
         values = values.setdefault(table, {})
         if not isinstance(values, dict):
-            raise UsageError(f"--set {override}: '{table}' is not a table")
+            raise UsageError(f"{source}: '{table}' is not a table")
     values[name] = value
 
 
@@ -222,6 +320,10 @@ def _checked(value: Any, expected: Any, source: str, name: str) -> Any:
         if not isinstance(value, dict) or not value or not all(type(v) is int and v > 0 for v in value.values()):
             raise UsageError(f"{source}: {name} must map data sets to photos per batch, for example {{ clive = 48 }}")
         return value
+    if expected == tuple[float, ...]:
+        if not isinstance(value, (list, tuple)) or not all(type(v) in (int, float) for v in value):
+            raise UsageError(f"{source}: {name} must be a list of numbers, for example [0, 100]")
+        return tuple(map(float, value))
     if get_origin(expected) is tuple:
         if not isinstance(value, (list, tuple)) or not all(type(v) is int for v in value):
             raise UsageError(f"{source}: {name} must be a list of whole numbers, for example [1, 3, 5]")

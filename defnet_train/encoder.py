@@ -1,9 +1,9 @@
 """The two CLIP towers, from open_clip: views to unit vectors, prompts to unit vectors.
 
-Two image towers are supported, by open_clip model name. `ViT-B-32-quickgelu` is the paper's; plain `ViT-B-32`
+Three image towers are supported, by open_clip model name. `ViT-B-32-quickgelu` is the paper's; plain `ViT-B-32`
 would load OpenAI's weights with the wrong activation, without an error (open_clip issue 771).
-`mobilenetv2_100` is timm's MobileNetV2 read at several depths, with a small text tower; its sizes are in
-towers/mobilenetv2_100.json.
+`mobilenetv2_100` is timm's MobileNetV2 read at several depths, with a small text tower; `tiny-resnet` is timm's
+`test_resnet`, which learns next to nothing but runs in no time. Sizes of these two are in towers/.
 
 Legend: N image, H W C pixels, F trunk feature, E embedding, J prompt (joint class), L token.
 """
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from defnet_infer.contract import CLIP_MEAN, CLIP_STD
 from defnet_infer.errors import CheckpointError, UsageError
 from defnet_infer.taxonomy import PRESETS
+from defnet_train.joint import TASK_SUBSETS
 from defnet_train.multilevel import FeatureNorm, MultiLevelMobileNet
 
 MAX_LOGIT_SCALE = 100.0
@@ -44,6 +45,7 @@ TOWERS = {
     "ViT-B-32-quickgelu": Tower(mean=CLIP_MEAN, std=CLIP_STD),
     # The ImageNet weights come from TensorFlow: pixels in [-1, 1].
     "mobilenetv2_100": Tower(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), multilevel=True),
+    "tiny-resnet": Tower(mean=CLIP_MEAN, std=CLIP_STD),
 }
 
 
@@ -56,6 +58,7 @@ class Encoder(nn.Module):
         weights: ``random``, an open_clip tag such as ``openai`` (downloaded), or a local CLIP weights file.
         trunk_weights: Local safetensors file for the image trunk of a timm tower; empty for none.
         dropout: Share of trunk features dropped before the projection while training; timm towers only.
+        tasks: What the prompts name, a key of `joint.TASK_SUBSETS`.
 
     Raises:
         UsageError: If the tower is unknown.
@@ -63,7 +66,13 @@ class Encoder(nn.Module):
     """
 
     def __init__(
-        self, name: str, prompt_preset: str, weights: str = "random", trunk_weights: str = "", dropout: float = 0.0
+        self,
+        name: str,
+        prompt_preset: str,
+        weights: str = "random",
+        trunk_weights: str = "",
+        dropout: float = 0.0,
+        tasks: str = "q+s+d",
     ) -> None:
         super().__init__()
         if name not in TOWERS:
@@ -75,7 +84,9 @@ class Encoder(nn.Module):
         tower = TOWERS[name]
         self.register_buffer("pixel_scale", 1 / (255 * torch.tensor(tower.std)), persistent=False)
         self.register_buffer("pixel_shift", -torch.tensor(tower.mean) / torch.tensor(tower.std), persistent=False)
-        tokens = open_clip.get_tokenizer(name)(PRESETS[prompt_preset].sentences())
+        named = TASK_SUBSETS[tasks]
+        sentences = PRESETS[prompt_preset].sentences(scene="scene" in named, distortion="distortion" in named)
+        tokens = open_clip.get_tokenizer(name)(sentences)
         self.register_buffer("tokens_JL", tokens[:, : _context_needed(tokens)], persistent=False)
 
     @property
@@ -87,6 +98,12 @@ class Encoder(nn.Module):
     def embed_dim(self) -> int:
         """Length of the unit vectors."""
         return int(self.clip.text_projection.shape[1])
+
+    def text_tower(self) -> list[nn.Parameter]:
+        """The parameters that prompts pass through; the temperature is not one of them."""
+        clip = self.clip
+        modules = [clip.token_embedding, clip.transformer, clip.ln_final]
+        return [clip.positional_embedding, clip.text_projection, *(p for m in modules for p in m.parameters())]
 
     def trunk_features(self, views_NHWC: Tensor) -> Tensor:
         """Views (..., H, W, 3) with values 0 to 255 to trunk features (..., F)."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from defnet_infer.taxonomy import DISTORTIONS
 from defnet_train.batches import ViewSource, targets_of
-from defnet_train.metrics import agreement, conformal_factor, distortion_accuracy, scene_accuracy, srcc, uncertainty
+from defnet_train.metrics import agreement, distortion_accuracy, scatter_ci_width, scene_accuracy, srcc
 from defnet_train.model import Defnet
-from defnet_train.readers import ImageRecord
+from defnet_train.records import ImageRecord
+from defnet_train.uncertainty import conformal_factor, uncertainty
 
 PHOTOS_PER_BATCH = 16
+FEWEST_PHOTOS = 5
+"""The logistic has four parameters; a correlation of fewer photos says nothing."""
 
 Outputs = dict[str, npt.NDArray[np.float32]]
 
@@ -45,23 +50,95 @@ def predict(
     return {name: torch.cat([chunk[name] for chunk in chunks]).numpy() for name in chunks[0]}
 
 
-def figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Sequence[ImageRecord]) -> dict[str, float]:
-    """Agreement, class accuracies and uncertainty figures of one data set's photos.
+def figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Sequence[ImageRecord]) -> dict[str, Any]:
+    """Agreement, class accuracies and uncertainty figures of rated photos, over all and in parts.
 
-    Correlations are with the opinion scores on [1, 5]; ``fused_srcc`` is that of the fused score. Accuracies
-    are over the photos that have labels and absent when there is none.
+    Args:
+        outputs: Of the photos, as `predict` gives them.
+        records: The same photos, all with a target.
+
+    Returns:
+        Numbers by name. Those of `dataset_figures` are means over the data sets, each counting once, because scores
+        of two data sets are not on one scale (``logistic_failed`` is the largest, ``photos`` the sum). The figures
+        of `uncertainty.uncertainty` are over all photos together. ``datasets`` holds the figures of each data
+        set, ``types`` those of each distortion type in it.
+    """
+    target = np.array([r.target for r in records])
+    of_photo = np.array([r.dataset for r in records])
+    type_of_photo = np.array([distortion_type(r) for r in records])
+    datasets: dict[str, dict[str, float]] = {}
+    types: dict[str, dict[str, dict[str, float]]] = {}
+    for key in dict.fromkeys(of_photo.tolist()):
+        rows = np.flatnonzero(of_photo == key)
+        datasets[key] = dataset_figures(_rows(outputs, rows), [records[row] for row in rows])
+        names = sorted(set(type_of_photo[rows].tolist()) - {""})
+        of_type = {name: rows[type_of_photo[rows] == name] for name in names}
+        types[key] = {name: _type_figures(_rows(outputs, some), target[some]) for name, some in of_type.items()}
+    names = dict.fromkeys(name for found in datasets.values() for name in found)
+    means = {name: float(np.mean([found[name] for found in datasets.values() if name in found])) for name in names}
+    if "logistic_failed" in means:
+        means["logistic_failed"] = max(found.get("logistic_failed", 0.0) for found in datasets.values())
+    if len(datasets) > 1:
+        means |= {**uncertainty(outputs, target), "photos": float(len(records))}
+    return {**means, "datasets": datasets, "types": types}
+
+
+def dataset_figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Sequence[ImageRecord]) -> dict[str, float]:
+    """Figures of the photos of one data set.
+
+    Correlations are with the opinion scores on [1, 5]; ``fused_srcc`` is that of the fused score. There are none
+    of fewer than `FEWEST_PHOTOS` photos. Accuracies are over the photos that have labels, and absent when none has
+    or the model has no such task.
     """
     targets = targets_of(records)
     target = targets.target.numpy()
-    result = agreement(outputs["score"], target)
-    result["fused_srcc"] = srcc(outputs["fused_score"], target)
+    result: dict[str, float] = {}
+    if len(records) >= FEWEST_PHOTOS:
+        result = agreement(outputs["score"], target)
+        result["fused_srcc"] = srcc(outputs["fused_score"], target)
+        result["scatter_ci_width"] = scatter_ci_width(outputs["score"], target)
     for task, known, accuracy in (
         ("scene", targets.scene_known.numpy(), scene_accuracy),
         ("distortion", targets.distortion_known.numpy(), distortion_accuracy),
     ):
-        if known.any():
+        if task in outputs and known.any():
             result[f"{task}_accuracy"] = accuracy(outputs[task][known], getattr(targets, task).numpy()[known])
     return {**result, **uncertainty(outputs, target), "photos": float(len(records))}
+
+
+def reference_scores(score: npt.NDArray[np.float32]) -> dict[str, Any]:
+    """How the scores of photos that trained nothing are spread, for whoever wants to compare others with them.
+
+    Args:
+        score: Of the test photos, (N,).
+
+    Returns:
+        ``what``, in words, and ``quantiles``: 21 scores from the lowest to the highest photo.
+    """
+    quantiles = np.quantile(score, np.linspace(0, 1, 21)).round(3).tolist()
+    return {"what": f"{len(score)} photos kept out of training", "quantiles": quantiles}
+
+
+def distortion_type(record: ImageRecord) -> str:
+    """What damaged a photo: the name of its synthetic distortion, or its labelled class; empty if unknown."""
+    if record.kind or record.distortion_type:
+        return record.kind or record.distortion_type
+    known = record.labels is not None and record.labels.distortion is not None
+    return DISTORTIONS[record.labels.distortion] if known else ""
+
+
+def _type_figures(outputs: Mapping[str, npt.NDArray[np.float32]], target: npt.NDArray[np.floating]) -> dict[str, float]:
+    """The few figures that the photos of one distortion type, often few and alike, can carry."""
+    low, high = outputs["interval"].T
+    found = {"photos": float(len(target)), "coverage": float(np.mean((low <= target) & (target <= high)))}
+    if len(target) >= FEWEST_PHOTOS and np.ptp(target) > 0 and np.ptp(outputs["score"]) > 0:
+        found["srcc"] = srcc(outputs["score"], target)
+        found["plcc_raw"] = float(np.corrcoef(outputs["score"], target)[0, 1])
+    return found
+
+
+def _rows(outputs: Mapping[str, npt.NDArray[np.float32]], rows: npt.NDArray[np.intp]) -> Outputs:
+    return {name: value[rows] for name, value in outputs.items()}
 
 
 def series_figures(score: npt.NDArray[np.float32], records: Sequence[ImageRecord]) -> dict[str, float]:

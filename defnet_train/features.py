@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,8 @@ from defnet_infer.contract import Preprocess
 from defnet_train.batches import PhotoViews
 from defnet_train.distortions import DISTORTION_KINDS
 from defnet_train.encoder import Encoder
-from defnet_train.readers import ImageRecord
+from defnet_train.records import ImageRecord
+from defnet_train.safe_write import replacing, writing
 
 PHOTOS_PER_BATCH = 4
 VIEWS_PER_CALL = 16
@@ -53,6 +53,7 @@ def trunk_features(
 
     Raises:
         PhotoError: If a photo cannot be decoded.
+        StorageError: If the features cannot be kept.
     """
     path = cache / f"features-{_key(encoder, records, rule)}.safetensors" if cache else None
     if path and path.is_file():
@@ -76,10 +77,10 @@ def trunk_features(
             features.append(part.unflatten(0, shape))
         progress(len(pictures))
     if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        save_file({str(index): value.contiguous() for index, value in enumerate(features)}, partial)
-        os.replace(partial, path)
+        with writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
+            save_file({str(index): value.contiguous() for index, value in enumerate(features)}, partial)
     return features
 
 

@@ -6,12 +6,13 @@ that belongs to one of eleven classes, and up to three scenes. Facts restated fr
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from defnet_infer.errors import DatasetError
 from defnet_infer.taxonomy import DISTORTIONS, PRESETS, SCENES
+from defnet_train.datasets.tables import text_rows
 
 # Coarse class -> the fine names in it. Some are not where one would look: fast fading is a JPEG 2000 stream
 # with bit errors, sharpness counts as contrast, colour diffusion as colour, block patterns as spatial.
@@ -42,10 +43,10 @@ SCENE_IDS = {word: i for words in (SCENES, PRESETS["liqe"].scene_words) for i, w
 
 @dataclass(frozen=True)
 class Labels:
-    """Ids of one photo's classes."""
+    """Ids of one photo's classes. No scene, or None for the distortion: nobody said."""
 
     scenes: tuple[int, ...]
-    distortion: int
+    distortion: int | None
 
 
 def read_label_table(path: Path) -> dict[str, Labels]:
@@ -55,25 +56,35 @@ def read_label_table(path: Path) -> dict[str, Labels]:
     means none. Paths are relative to the data set's root, such as ``Images/10.bmp``: file names alone repeat.
 
     Raises:
-        DatasetError: If the file is missing, lacks a column or names an unknown class; says file and line.
+        DatasetError: If the file is missing or lacks a column, names an unknown class, or a photo twice; says file and
+            line.
     """
     if not path.is_file():
         raise DatasetError(f"label table {path} not found; set data.labels to the folder that holds {path.name}")
     labels: dict[str, Labels] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        needed = {"path", "distortion", "scene1", "scene2", "scene3"}
-        absent = needed - set(reader.fieldnames or ())
-        if absent:
-            raise DatasetError(f"{path}: no column {', '.join(sorted(absent))} in its first line")
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            scenes = [row[key] for key in ("scene1", "scene2", "scene3") if row[key]]
-            labels[row["path"]] = Labels(
-                scenes=tuple(_known(SCENE_IDS, scene, "scene", where) for scene in scenes),
-                distortion=_known(DISTORTION_IDS, row["distortion"], "distortion", where),
-            )
+    for where, row in text_rows(path, ("path", "distortion", "scene1", "scene2", "scene3"), delimiter="\t"):
+        if row["path"] in labels:
+            raise DatasetError(f"{where}: {row['path']} is labelled twice")
+        scenes = [row[key] for key in ("scene1", "scene2", "scene3") if row[key]]
+        labels[row["path"]] = labels_of(row["distortion"], scenes, where)
     return labels
+
+
+def labels_of(distortion: str, scenes: Sequence[str], where: str) -> Labels:
+    """Ids of the names that label files use.
+
+    Args:
+        distortion: One of the 33 fine names.
+        scenes: Scene names.
+        where: File and line, for messages.
+
+    Raises:
+        DatasetError: If a name is unknown.
+    """
+    return Labels(
+        scenes=tuple(_known(SCENE_IDS, scene, "scene", where) for scene in scenes),
+        distortion=_known(DISTORTION_IDS, distortion, "distortion", where),
+    )
 
 
 def _known(ids: dict[str, int], name: str, kind: str, where: str) -> int:

@@ -1,264 +1,182 @@
-"""The training loop: data, steps, validation, checkpoints, calibration. Prints nothing; reports to a `Listener`.
+"""A training run from its data to its figures. Prints nothing; tells a `Listener`.
 
-A run directory holds:
-    config.json     the whole configuration, versions and the data found
-    log.jsonl       one line an epoch: losses, task weights, learning rate, validation figures
-    best.safetensors, last.safetensors
-    metrics.json    validation and test figures of the best checkpoint, after calibration
+What it leaves behind is in `run_directory`; how it survives being stopped, in `epochs`.
 """
 
 from __future__ import annotations
 
-import json
-import platform
-import time
-from collections import Counter
+import contextlib
+import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import lightning_fabric
-import numpy as np
 import torch
+from lightning_fabric import Fabric
 
-import defnet_infer
-from defnet_infer.errors import DatasetError, TrainingError, UsageError
-from defnet_train.batches import FeatureViews, PhotoViews, ViewSource, index_batches, take, targets_of
+from defnet_infer.errors import UsageError
+from defnet_train.batches import FeatureViews, PhotoViews, ViewSource
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import TrainConfig
-from defnet_train.evaluation import calibrate, figures, predict, series_figures
+from defnet_train.epochs import Epochs
+from defnet_train.evaluation import calibrate, figures, predict, reference_scores, series_figures
 from defnet_train.features import trunk_features
-from defnet_train.metrics import srcc
+from defnet_train.initial_weights import bare_model, describe_initial, load_initial
+from defnet_train.listener import Interrupted, Listener, Silent, Stoppable
 from defnet_train.model import Defnet
-from defnet_train.objective import TASKS, objective
-from defnet_train.readers import ImageRecord, read_all
-from defnet_train.schedule import learning_rate_factor
-from defnet_train.splits import split
-from defnet_train.weighting import DynamicWeights
-
-
-class Listener(Protocol):
-    """Where a run tells how it goes."""
-
-    def stage(self, name: str, total: int) -> None:
-        """A stage of `total` units begins."""
-
-    def advance(self, count: int = 1) -> None:
-        """Units of the stage are done."""
-
-    def epoch(self, entry: dict[str, Any]) -> None:
-        """An epoch is done; `entry` is its line of the log."""
+from defnet_train.parallel import Rank, check_machine, other_processes, start_fabric
+from defnet_train.run_data import RunData, load_data
+from defnet_train.run_directory import RunDirectory
+from defnet_train.run_state import RunState, load_state
+from defnet_train.trainer import Trainer
 
 
 @dataclass(frozen=True)
-class RunData:
-    """All photos of a run, and which part each belongs to."""
+class _Job:
+    """What every process of a run is told."""
 
-    records: list[ImageRecord]
-    parts: dict[str, list[int]]
-
-    def at(self, indices: list[int]) -> list[ImageRecord]:
-        """Records by index."""
-        return [self.records[i] for i in indices]
-
-    def of(self, part: str) -> list[ImageRecord]:
-        """Records of a part."""
-        return self.at(self.parts[part])
-
-    def rated(self, part: str) -> list[int]:
-        """Photos of a part that people rated; synthetic copies have only an order."""
-        return [i for i in self.parts[part] if self.records[i].target is not None]
-
-    def series(self, part: str) -> list[int]:
-        """Synthetic copies of a part, and their originals."""
-        return [i for i in self.parts[part] if self.records[i].series]
+    config: TrainConfig
+    root: Path
+    out: Path
+    device: str
 
 
-def load_data(config: TrainConfig, root: Path) -> RunData:
-    """Read and split the data sets of a configuration.
-
-    Raises:
-        DatasetError: From the readers, or if a part is too small to train or to measure on.
-    """
-    records = read_all(root, config.data)
-    chosen = split(records, config.data.session)
-    index = {id(record): i for i, record in enumerate(records)}
-    parts = {name: [index[id(r)] for r in chosen[name]] for name in ("train", "val", "test")}
-    data = RunData(records, parts)
-    for name in parts:
-        found = len(data.rated(name))
-        if found < 5:
-            raise DatasetError(f"only {found} rated photos in the {name} part of {len(records)}; 5 are needed")
-    return data
-
-
-def train(config: TrainConfig, root: Path, out: Path, listener: Listener, device: str = "auto") -> dict[str, Any]:
+def train(
+    config: TrainConfig,
+    root: Path,
+    out: Path,
+    listener: Listener,
+    device: str = "auto",
+    *,
+    resume: bool = False,
+    init: Path | None = None,
+    stop: threading.Event | None = None,
+) -> dict[str, Any]:
     """Train a model, keep its best checkpoint by validation SRCC, calibrate it, and measure it on the test part.
 
     Args:
         config: The run.
         root: Folder of the data sets.
-        out: Run directory; made here, must not hold a run yet.
+        out: Run directory; made here, must not hold a run yet, unless it is resumed.
         listener: Told about progress.
         device: ``auto``, ``cpu`` or ``cuda``.
+        resume: Go on with the run in `out`: on the CPU with the bits of an unbroken run. Nothing is done twice
+            but the epoch in which it was killed; a finished run is left as it is.
+        init: Checkpoint whose weights the run starts from, instead of those of the configuration.
+        stop: When it is set, the run saves its state after the step in work and ends.
 
     Returns:
         What metrics.json holds: ``best_epoch``, ``calibration``, ``val`` and ``test`` figures.
 
     Raises:
-        UsageError: If the run directory holds a run, or the device is not there.
+        UsageError: If the run directory holds a run, or another one than is to be resumed, or the device is not there.
         DatasetError: If the data cannot be used; before any training.
+        CheckpointError: If weights to start from are missing or of another architecture.
         TrainingError: If a loss or the validation figure is no longer a number.
+        StorageError: If the disk is full.
+        Interrupted: After `stop` was set.
     """
-    if (out / "config.json").exists():
-        raise UsageError(f"{out} already holds a run; choose another folder with --out")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no CUDA device is visible to PyTorch; leave out --device or use --device cpu")
+    run = RunDirectory(out)
+    if run.exists and not resume:
+        raise UsageError(f"{out} already holds a run; choose another folder with --out, or go on with it: {run.go_on}")
+    check_machine(device, config.run)
     data = load_data(config, root)
-    fabric = lightning_fabric.Fabric(accelerator=device, devices=1)
-    fabric.seed_everything(config.seed, verbose=False)
-    model = Defnet(config.model, config.loss.overview_gradient).to(fabric.device)
-    out.mkdir(parents=True, exist_ok=True)
-    _write_json(out / "config.json", {"config": config.to_dict(), "provenance": _provenance(data)})
-    source = _view_source(config, model, data, listener)
-    if isinstance(source, FeatureViews):
+    if not run.exists:
+        run.begin(config, root, data, describe_initial(init, config) if init else None)
+    elif init is not None:
+        raise UsageError(f"{out} has begun; --init is for new runs")
+    else:
+        run.refuse_other(config, data)
+        if run.finished:
+            return run.metrics()
+    job = _Job(config, root, out, device)
+    stop = stop or threading.Event()
+    with other_processes(config.run.devices, _other_process, (job,)) as rank:
+        fabric = start_fabric(device, config.run.precision, rank)
+        source = _train_all_epochs(fabric, job, data, listener, stop)
+    return _finish(config, data, source, run, fabric.device, listener, stop)
+
+
+def _other_process(rank: Rank, job: _Job) -> None:
+    fabric = start_fabric(job.device, job.config.run.precision, rank)
+    with contextlib.suppress(Interrupted):
+        _train_all_epochs(fabric, job, load_data(job.config, job.root), Silent(), threading.Event())
+
+
+def _train_all_epochs(
+    fabric: Fabric, job: _Job, data: RunData, listener: Listener, stop: threading.Event
+) -> ViewSource:
+    """The part of a run that every process takes part in."""
+    run = RunDirectory(job.out)
+    fabric.seed_everything(job.config.seed, verbose=False)
+    state = load_state(run.state_file) if run.state_file.exists() else None
+    model, fresh = _starting_model(job.config, run, state)
+    model.to(fabric.device)
+    source = _view_source(fabric, job.config, model, data, Stoppable(listener, stop, "before the first step"))
+    if isinstance(source, FeatureViews) and fresh:
         flat = [source.features[i].flatten(0, 1) for i in data.parts["train"]]
         model.encoder.fit_feature_norm(torch.cat(flat))
-    optimizer = _optimizer(config, model)
-    wrapped, optimizer = fabric.setup(model, optimizer)
-    rng = np.random.default_rng(config.seed)
-    batches = index_batches(data.of("train"), config.data.sets, rng)
-    weights = DynamicWeights(TASKS)
-    base_rates = [group["lr"] for group in optimizer.param_groups]
-    all_targets = targets_of(data.records)
-    best: tuple[float, int] = (-2.0, -1)
-    for epoch in range(config.optim.epochs):
-        started = time.monotonic()
-        factor = learning_rate_factor(config.optim.schedule, epoch, config.optim.epochs)
-        for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-            group["lr"] = rate * factor
-        listener.stage(f"epoch {epoch + 1}/{config.optim.epochs}", config.optim.steps_per_epoch)
-        model.train()
-        model.encoder.trunk.eval()  # batch norm must not learn statistics of a few correlated crops
-        sums: Counter[str] = Counter()
-        for _ in range(config.optim.steps_per_epoch):
-            indices = [data.parts["train"][i] for i in next(batches)]
-            crops, overview = source.draw(indices, config.data.crops, rng)
-            targets = take(all_targets, indices)
-            crops, overview, *labels = fabric.to_device((crops, overview, *targets))
-            losses = objective(wrapped(crops, overview), type(targets)(*labels), weights.weights(), config.loss)
-            optimizer.zero_grad()
-            fabric.backward(losses.total)
-            if config.optim.clip_norm:
-                fabric.clip_gradients(wrapped, optimizer, max_norm=config.optim.clip_norm)
-            optimizer.step()
-            model.encoder.limit_logit_scale()
-            sums.update({name: value.item() for name, value in losses.parts.items()})
-            listener.advance()
-        means = {name: value / config.optim.steps_per_epoch for name, value in sums.items()}
-        val_srcc = _validation_srcc(model, source, data)
-        if not np.isfinite([*means.values(), val_srcc]).all():
-            raise TrainingError(
-                f"training broke down in epoch {epoch + 1}: losses {means}, validation SRCC {val_srcc}; the "
-                f"checkpoints before it are in {out}; try a lower rate: --set optim.encoder_lr=..."
-            )
-        entry = {
-            "epoch": epoch,
-            "learning_rate": base_rates[0] * factor,
-            "task_weights": weights.weights(),
-            "losses": means,
-            "val_srcc": val_srcc,
-            "seconds": round(time.monotonic() - started, 2),
-        }
-        weights.end_epoch(means)
-        record = {"epoch": epoch, "val_srcc": val_srcc}
-        save_checkpoint(out / "last.safetensors", model, config, record)
-        if val_srcc > best[0]:
-            best = (val_srcc, epoch)
-            save_checkpoint(out / "best.safetensors", model, config, record)
-        with (out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(entry) + "\n")
-        listener.epoch(entry)
-    return _finish(config, data, source, out, best[1], fabric.device, listener)
+    trainer = Trainer(fabric, job.config, model, source, data)
+    epochs = Epochs(fabric, job.config, run, trainer, source, data, listener, stop)
+    if state:
+        trainer.restore(state)
+        epochs.publish_again()
+    epochs.run_all()
+    return source
 
 
-def _finish(
-    config: TrainConfig,
-    data: RunData,
-    source: ViewSource,
-    out: Path,
-    best_epoch: int,
-    device: torch.device,
-    listener: Listener,
-) -> dict[str, Any]:
-    """Calibrate the best checkpoint on the validation part and measure it, once, on the test part."""
-    listener.stage("measuring the best checkpoint", len(data.parts["val"]) + len(data.parts["test"]))
-    rated = {part: data.rated(part) for part in ("val", "test")}
-    model = load_checkpoint(out / "best.safetensors")[0].to(device)
-    factor = calibrate(model, source, rated["val"], data.at(rated["val"]))
-    result: dict[str, Any] = {"best_epoch": best_epoch, "calibration": factor}
-    for part in ("val", "test"):
-        outputs = predict(model, source, rated[part], listener.advance)
-        result[part] = figures(outputs, data.at(rated[part]))
-        if series := data.series(part):
-            outputs = predict(model, source, series, listener.advance)
-            result[part] |= series_figures(outputs["score"], data.at(series))
-    save_checkpoint(out / "best.safetensors", model, config, {"epoch": best_epoch, **result, **_provenance(data)})
-    _write_json(out / "metrics.json", result)
-    return result
+def _starting_model(config: TrainConfig, run: RunDirectory, state: RunState | None) -> tuple[Defnet, bool]:
+    """The model, and whether its weights are fresh: neither of the run's own state nor of another checkpoint."""
+    if state is None and run.init is None:
+        return Defnet(config.model, config.loss.overview_gradient), True
+    model = bare_model(config)
+    if state is not None:
+        state.load_weights(model)  # The trunk must be in place before its features are computed.
+    else:
+        load_initial(model, run.init)
+    return model, False
 
 
-def _view_source(config: TrainConfig, model: Defnet, data: RunData, listener: Listener) -> ViewSource:
+def _view_source(fabric: Fabric, config: TrainConfig, model: Defnet, data: RunData, listener: Listener) -> ViewSource:
     rule = model.contract().preprocess
     if not config.optim.freeze_trunk:
         return PhotoViews(data.records, rule)
     listener.stage("features of the frozen trunk", len(data.records))
     cache = Path(config.data.cache) if config.data.cache else None
     features = []
-    for key in config.data.sets:  # One cache file per data set: adding one leaves the others' valid.
-        records = [record for record in data.records if record.dataset == key]
-        features += trunk_features(model.encoder, records, rule, cache, listener.advance)
+    # Where there is a cache, one process fills it and the others read it.
+    with fabric.rank_zero_first() if cache else contextlib.nullcontext():
+        for key in config.data.sets:  # One cache file per data set: adding one leaves the others' valid.
+            records = [record for record in data.records if record.dataset == key]
+            features += trunk_features(model.encoder, records, rule, cache, listener.advance)
     return FeatureViews(features)
 
 
-def _optimizer(config: TrainConfig, model: Defnet) -> torch.optim.Optimizer:
-    """AdamW with the encoder and the head in groups of their own; what is frozen is in neither."""
-    if config.optim.freeze_trunk:
-        model.encoder.trunk.requires_grad_(False)
-    model.encoder.clip.logit_scale.requires_grad_(config.optim.learn_kappa)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": [p for p in model.encoder.parameters() if p.requires_grad],
-                "lr": config.optim.encoder_lr,
-                "weight_decay": config.optim.encoder_weight_decay,
-            },
-            {"params": list(model.heads.parameters()), "lr": config.optim.head_lr, "weight_decay": 0.0},
-        ]
-    )
-
-
-def _validation_srcc(model: Defnet, source: ViewSource, data: RunData) -> float:
-    """Mean over rated data sets of the SRCC on the validation part; the figure that chooses the checkpoint."""
-    rated = data.rated("val")
-    outputs = predict(model, source, rated)
-    records = data.at(rated)
-    keys = np.array([r.dataset for r in records])
-    target = np.array([r.target for r in records])
-    return float(np.mean([srcc(outputs["score"][keys == key], target[keys == key]) for key in np.unique(keys)]))
-
-
-def _provenance(data: RunData) -> dict[str, Any]:
-    return {
-        "photos": dict(Counter(r.dataset for r in data.records)),
-        "parts": {part: len(indices) for part, indices in data.parts.items()},
-        "versions": {
-            "defnet": defnet_infer.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-        },
-    }
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")
+def _finish(
+    config: TrainConfig,
+    data: RunData,
+    source: ViewSource,
+    run: RunDirectory,
+    device: torch.device,
+    listener: Listener,
+    stop: threading.Event,
+) -> dict[str, Any]:
+    """Calibrate the best checkpoint on the validation part and measure it, once, on the test part."""
+    listener = Stoppable(listener, stop, "while measuring the best checkpoint")
+    listener.stage("measuring the best checkpoint", len(data.parts["val"]) + len(data.parts["test"]))
+    rated = {part: data.rated(part) for part in ("val", "test")}
+    model, info = load_checkpoint(run.best_file)
+    model.to(device)
+    factor = calibrate(model, source, rated["val"], data.at(rated["val"]))
+    result: dict[str, Any] = {"best_epoch": info.record["epoch"], "calibration": factor}
+    for part in ("val", "test"):
+        outputs = predict(model, source, rated[part], listener.advance)
+        result[part] = figures(outputs, data.at(rated[part]))
+        if part == "test":
+            result["reference_scores"] = reference_scores(outputs["score"])
+        if series := data.series(part):
+            outputs = predict(model, source, series, listener.advance)
+            result[part] |= series_figures(outputs["score"], data.at(series))
+    save_checkpoint(run.best_file, model, config, {"epoch": info.record["epoch"], **result, **run.provenance})
+    run.finish(result)
+    return result

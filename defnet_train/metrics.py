@@ -1,9 +1,8 @@
-"""How well predictions agree with people, and how honest the uncertainty is (method of the field, SciPy underneath)."""
+"""How well predictions agree with people: correlations and accuracies as the field computes them, by SciPy."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -81,32 +80,32 @@ def distortion_accuracy(probability_ND: Array, label_ND: Array) -> float:
     return float(np.mean(probability_ND.argmax(axis=1) == label_ND.argmax(axis=1)))
 
 
-def uncertainty(outputs: Mapping[str, Array], target: Array) -> dict[str, float]:
-    """Coverage and mean width of the interval, and whether the predicted deviation ranks the errors.
+def mean_band(prediction: Array, mos: Array, at: Array) -> tuple[Array, Array]:
+    """Least-squares line of opinion on prediction, and the half width of its 95 % confidence band.
+
+    The band is where the line may lie, not where photos may: t(0.975, n - 2) s sqrt(1 / n + (x - mean)^2 / Sxx).
 
     Args:
-        outputs: ``fused_score``, ``interval``, ``aleatoric``, ``epistemic`` as in schema 1.
-        target: Opinion scores on [1, 5], (N,).
+        prediction: (N,), N >= 3, not all equal.
+        mos: (N,).
+        at: Predictions to evaluate the line at, (M,).
+
+    Returns:
+        Line and half width, each (M,), in the unit of `mos`.
     """
-    low, high = outputs["interval"].T
-    deviation = np.sqrt(outputs["aleatoric"] + outputs["epistemic"])
-    return {
-        "coverage": float(np.mean((low <= target) & (target <= high))),
-        "width": float(np.mean(high - low)),
-        "error_rank": srcc(deviation, np.abs(outputs["fused_score"] - target)),
-    }
+    line = stats.linregress(prediction, mos)
+    freedom = len(prediction) - 2
+    residual = mos - (line.intercept + line.slope * prediction)
+    spread = prediction - prediction.mean()
+    error = np.sqrt(np.sum(residual**2) / freedom * (1 / len(mos) + (at - prediction.mean()) ** 2 / np.sum(spread**2)))
+    return line.intercept + line.slope * at, stats.t.ppf(0.975, freedom) * error
 
 
-def conformal_factor(residual: Array, half_width: Array, level: float = 0.95) -> float:
-    """Split-conformal factor: the interval times this covers `level` of such photos, whatever their law.
+def scatter_ci_width(prediction: Array, mos: Array) -> float:
+    """Mean width of that band over the photos, both axes scaled to [0, 1]; our reading of the paper's Table 6.
 
-    The ceil((n + 1) level)-th smallest of residual / half_width; with fewer photos than that needs, the largest.
-
-    Args:
-        residual: |target - fused score| on photos not trained on, (N,).
-        half_width: Uncalibrated half widths of the same photos, (N,).
-        level: Wanted coverage, 0 to 1.
+    The paper gives this "CI width" for LIQE too, which states no uncertainty: it cannot be an evidential interval and
+    must never be compared with one. More photos alone make it narrower.
     """
-    ratio = np.sort(residual / half_width)
-    rank = min(int(np.ceil((len(ratio) + 1) * level)), len(ratio))
-    return float(ratio[rank - 1])
+    x, y = ((values - values.min()) / np.ptp(values) for values in (prediction, mos))
+    return float(np.mean(2 * mean_band(x, y, x)[1]))

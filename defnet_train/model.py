@@ -13,8 +13,12 @@ from torch import Tensor, nn
 from defnet_infer.contract import Contract, Preprocess
 from defnet_train.config import ModelConfig
 from defnet_train.encoder import TOWERS, Encoder
-from defnet_train.joint import TASK_SIZES, JointReadOut, Marginals
-from defnet_train.nig import EvidentialHead, Nig, fuse, fuse_local_global, fuse_tempered, half_width_95
+from defnet_train.heads import make_head
+from defnet_train.joint import TASK_SIZES, TASK_SUBSETS, JointReadOut, Marginals
+from defnet_train.nig import Nig, fuse_crops, fuse_local_global, half_width_95
+
+OVERVIEW = "_overview"
+"""Ends the name of a head that serves the overview alone."""
 
 
 class Forward(NamedTuple):
@@ -42,9 +46,15 @@ class Defnet(nn.Module):
         super().__init__()
         self.config = config
         self.overview_gradient = overview_gradient
-        self.encoder = Encoder(config.tower, config.prompt_preset, config.weights, config.trunk_weights, config.dropout)
-        self.read_out = JointReadOut()
-        self.heads = nn.ModuleDict({task: EvidentialHead(task, size) for task, size in TASK_SIZES.items()})
+        self.tasks = TASK_SUBSETS[config.tasks]
+        self.encoder = Encoder(
+            config.tower, config.prompt_preset, config.weights, config.trunk_weights, config.dropout, config.tasks
+        )
+        self.read_out = JointReadOut(self.tasks)
+        self.heads = nn.ModuleDict()
+        for suffix in ("",) if config.head.share_overview else ("", OVERVIEW):
+            for task in self.tasks:
+                self.heads[task + suffix] = make_head(task, TASK_SIZES[task], config.head, self.encoder.embed_dim)
         self.register_buffer("calibration", torch.tensor(1.0))
 
     def contract(self) -> Contract:
@@ -55,7 +65,12 @@ class Defnet(nn.Module):
             prompt_preset=self.config.prompt_preset,
             local_aggregation=self.config.local_aggregation,
             uncertainty_source=self.config.uncertainty_source,
-            preprocess=Preprocess(mean=tower.mean, std=tower.std),
+            preprocess=Preprocess(
+                mean=tower.mean,
+                std=tower.std,
+                crop_rule=self.config.crop_rule,
+                overview_mode=self.config.overview_mode,
+            ),
         )
 
     def forward(self, crops: Tensor, overview: Tensor) -> Forward:
@@ -64,24 +79,35 @@ class Defnet(nn.Module):
         Args:
             crops: 8-bit views (B, V, H, W, 3), or their trunk features (B, V, F) when the trunk is frozen.
             overview: 8-bit (B, H, W, 3), or features (B, F).
+
+        Under autocast the towers run in its precision; what follows them stays float32. 8 bits of bfloat16
+        mantissa on logits up to 100 would be errors of 0.4, and a sum of 495 probabilities would not be 1.
         """
         text_JE = self.encoder.encode_text()
         scale = self.encoder.logit_scale()
-        crop_logits_BVJ = self.read_out.logits(self._embed(crops), text_JE, scale)
-        if self.overview_gradient == "head":
-            # Section 3.1: the overview passes through the same weights, which learn nothing from it.
-            with torch.no_grad():
-                overview_logits_BJ = self.read_out.logits(self._embed(overview), text_JE, scale)
-        else:
-            overview_logits_BJ = self.read_out.logits(self._embed(overview), text_JE, scale)
-        photo, crop, whole = self._marginals(crop_logits_BVJ, overview_logits_BJ)
-        cross, fused = {}, {}
-        for task, head in self.heads.items():
-            local_BVK = head(getattr(crop, task))
-            # Only photos scored with another number of crops than four need tempering; at four it is Eq. (20).
-            cross[task] = fuse(local_BVK, dim=1) if self.training else fuse_tempered(local_BVK, dim=1)
-            fused[task] = fuse_local_global(local_BVK, head(getattr(whole, task)))
-        return Forward(self.read_out.score(photo.quality), photo, cross, fused)
+        crops_BVE = self._embed(crops)
+        # Section 3.1: the overview passes through the same weights, which learn nothing from it.
+        overview_learns = self.overview_gradient == "full" and torch.is_grad_enabled()
+        with torch.set_grad_enabled(overview_learns):
+            overview_BE = self._embed(overview)
+        with torch.autocast(crops.device.type, enabled=False):
+            crop_logits_BVJ = self.read_out.logits(crops_BVE, text_JE, scale)
+            with torch.set_grad_enabled(overview_learns):
+                overview_logits_BJ = self.read_out.logits(overview_BE, text_JE, scale)
+            photo, crop, whole = self._marginals(crop_logits_BVJ, overview_logits_BJ)
+            cross, fused = {}, {}
+            for task in self.tasks:
+                local_BVK = self.heads[task](crop.of(task), crops_BVE)
+                # Only photos scored with another number of crops than four need tempering; at four it is Eq. (20).
+                rule = "sum" if self.training else self.config.cross_inference
+                cross[task] = fuse_crops(local_BVK, rule)
+                fused[task] = self._fuse_overview(task, local_BVK, whole, overview_BE)
+            return Forward(self.read_out.score(photo.quality), photo, cross, fused)
+
+    def _fuse_overview(self, task: str, local_BVK: Nig, whole: Marginals, overview_BE: Tensor) -> Nig:
+        """Local-global fusion of a task, with the overview's evidence from its own head where it has one."""
+        head = self.heads[task if self.config.head.share_overview else task + OVERVIEW]
+        return fuse_local_global(local_BVK, head(whole.of(task), overview_BE), self.config.local_global_average)
 
     def _embed(self, views: Tensor, *, pixels: bool = False) -> Tensor:
         features = self.encoder.trunk_features(views) if pixels or views.dtype == torch.uint8 else views
@@ -96,7 +122,7 @@ class Defnet(nn.Module):
         )
 
     def score_views(self, crops: Tensor, overview: Tensor, text_EJ: Tensor) -> dict[str, Tensor]:
-        """All outputs of schema 1; what the exported graph computes.
+        """All outputs of schema 1, but for tasks that the model does not have; what the exported graph computes.
 
         Args:
             crops: 8-bit (B, V, H, W, 3), or trunk features (B, V, F).
@@ -110,12 +136,11 @@ class Defnet(nn.Module):
         else:
             crops_BVE, overview_BE = self._embed(crops), self._embed(overview)
         photo, crop, whole = self._marginals(crops_BVE @ text_EJ, overview_BE @ text_EJ)
-        head = self.heads["quality"]
-        local_BV1, overview_B1 = head(crop.quality), head(whole.quality)
+        local_BV1 = self.heads["quality"](crop.quality, crops_BVE)
         if self.config.uncertainty_source == "fusion":
-            nig = fuse_local_global(local_BV1, overview_B1)
+            nig = self._fuse_overview("quality", local_BV1, whole, overview_BE)
         else:
-            nig = fuse_tempered(local_BV1, dim=1)
+            nig = fuse_crops(local_BV1, self.config.cross_inference)
         half = self.calibration * half_width_95(nig)
         return {
             "score": self.read_out.score(photo.quality),
@@ -124,12 +149,10 @@ class Defnet(nn.Module):
             "epistemic": nig.epistemic.squeeze(-1),
             "interval": torch.cat([nig.delta - half, nig.delta + half], dim=-1),
             "nig": torch.cat(list(nig), dim=-1),
-            "quality": photo.quality,
-            "scene": photo.scene,
-            "distortion": photo.distortion,
+            **{task: photo.of(task) for task in self.tasks},
             "crop_score": self.read_out.score(crop.quality),
         }
 
     def text_matrix(self) -> Tensor:
-        """Unit text embeddings with the temperature folded in, (E, 495)."""
+        """Unit text embeddings with the temperature folded in, (E, J)."""
         return (self.encoder.logit_scale() * self.encoder.encode_text()).T

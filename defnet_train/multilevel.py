@@ -35,12 +35,13 @@ class MultiLevelMobileNet(nn.Module):
         for level, block in enumerate(self.net.blocks):
             x = block(x)
             if level in LEVELS:
-                mean = x.mean(dim=(2, 3), keepdim=True)
+                level_NCHW = x.float()  # A no-op but in an exported half-precision tower: half sums lose digits.
+                mean = level_NCHW.mean(dim=(2, 3), keepdim=True)
                 # In two passes: E[x^2] - E[x]^2 cancels on flat views, where runtimes would then disagree.
-                variance = (x - mean).square().mean(dim=(2, 3))
+                variance = (level_NCHW - mean).square().mean(dim=(2, 3))
                 pooled += [mean.flatten(1), variance.add(1e-6).sqrt()]
         x = self.net.bn2(self.net.conv_head(x))
-        return torch.cat([*pooled, x.mean(dim=(2, 3))], dim=1)
+        return torch.cat([*pooled, x.float().mean(dim=(2, 3))], dim=1)
 
 
 def _width(stage: nn.Sequential) -> int:

@@ -1,9 +1,8 @@
-r"""Normal-inverse-gamma distributions in torch: head, fusion (Eqs. 14 to 25) and loss (Eqs. 1 to 3).
+r"""Normal-inverse-gamma distributions in torch: fusion (Eqs. 18 to 25) and loss (Eqs. 1 to 3).
 
-The same arithmetic as `defnet_infer.evidential`, differentiable; `tests/agreement` holds the two together.
-Departures from the paper, by row of the table in the README: the head is an affine map of the marginals (10,
-14, 16), delta is the paper's own bracket without softplus (11), alpha is at least 1 (15), and nothing is
-soft-plussed twice (19).
+The same arithmetic as `defnet_infer.evidential`, differentiable; `tests/agreement` holds the two together. Where the
+distributions come from is in `heads`. Departures from the paper, by row of the table in the README: fifteen crops
+weigh as four (17), and nothing is soft-plussed twice (19).
 
 Legend: B photo, V view (crop), K the quantities of a task: 1 quality, 9 scenes, 11 distortions.
 """
@@ -14,11 +13,9 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from defnet_infer.evidential import ALPHA_FLOOR, BETA_FLOOR, TEMPERED_VIEWS, V_FLOOR, Z_975
-from defnet_infer.taxonomy import QUALITY_VALUES
+from defnet_infer.evidential import TEMPERED_VIEWS, Z_975, sampled_views
 
 
 class Nig(NamedTuple):
@@ -40,41 +37,6 @@ class Nig(NamedTuple):
         return self.beta / (self.v * (self.alpha - 1))
 
 
-class EvidentialHead(nn.Module):
-    """Marginals of one task to NIGs; one head serves crops and overview.
-
-    Output rows are component-major: all v, then all alpha, then all beta. The export depends on it.
-
-    Args:
-        task: ``quality`` (one NIG, its delta is the expected score) or ``scene`` / ``distortion`` (one NIG per
-            class, its delta is the probability).
-        classes: Length of the marginal.
-    """
-
-    def __init__(self, task: str, classes: int) -> None:
-        super().__init__()
-        self.is_quality = task == "quality"
-        self.quantities = 1 if self.is_quality else classes
-        self.affine = nn.Linear(classes, 3 * self.quantities)
-        nn.init.zeros_(self.affine.weight)
-        start_beta = 0.10 if self.is_quality else 0.05
-        for row, (start, floor) in enumerate([(1.0, V_FLOOR), (2.0, ALPHA_FLOOR), (start_beta, BETA_FLOOR)]):
-            rows = slice(row * self.quantities, (row + 1) * self.quantities)
-            nn.init.constant_(self.affine.bias[rows], math.log(math.expm1(start - floor)))  # inverse softplus
-        self.register_buffer("levels", torch.tensor(QUALITY_VALUES), persistent=False)
-
-    def forward(self, marginal: Tensor) -> Nig:
-        """(..., classes) -> NIG with arrays (..., K)."""
-        delta = (marginal * self.levels).sum(-1, keepdim=True) if self.is_quality else marginal
-        raw_v, raw_alpha, raw_beta = self.affine(marginal).split(self.quantities, dim=-1)
-        return Nig(
-            delta=delta,
-            v=F.softplus(raw_v) + V_FLOOR,
-            alpha=F.softplus(raw_alpha) + ALPHA_FLOOR,
-            beta=F.softplus(raw_beta) + BETA_FLOOR,
-        )
-
-
 def fuse(views: Nig, dim: int, *, weight: float = 1.0) -> Nig:
     """The operator of Eqs. (19) and (20) over all entries of an axis at once; see `evidential.fuse`."""
     v = views.v.sum(dim)
@@ -93,6 +55,16 @@ def fuse_tempered(views: Nig, dim: int) -> Nig:
     return fuse(views, dim, weight=TEMPERED_VIEWS / views.delta.shape[dim])
 
 
+def fuse_crops(views_BVK: Nig, rule: str) -> Nig:
+    """Cross-region fusion when scoring; see `evidential.fuse_crops`."""
+    if rule == "tempered":
+        return fuse_tempered(views_BVK, dim=1)
+    if rule == "sum":
+        return fuse(views_BVK, dim=1)
+    chosen = sampled_views(views_BVK.delta.shape[1])
+    return fuse(Nig(*(parameter[:, chosen] for parameter in views_BVK)), dim=1)
+
+
 def fuse_two(first: Nig, second: Nig) -> Nig:
     """Eq. (20) as printed, for two NIGs whose shapes broadcast."""
     v = first.v + second.v
@@ -101,10 +73,18 @@ def fuse_two(first: Nig, second: Nig) -> Nig:
     return Nig(delta, v, first.alpha + second.alpha + 0.5, first.beta + second.beta + spread / 2)
 
 
-def fuse_local_global(local_BVK: Nig, overview_BK: Nig) -> Nig:
-    """Eqs. (24) and (25): each crop fused with the overview, parameters averaged over crops, arrays (B, K)."""
+def fuse_local_global(local_BVK: Nig, overview_BK: Nig, average: str = "param") -> Nig:
+    """Eqs. (24) and (25): each crop fused with the overview, parameters averaged over crops, arrays (B, K).
+
+    With ``moment`` the spread of delta between crops counts as ignorance too; see `evidential.fuse_local_global`.
+    """
     overview_B1K = Nig(*(parameter.unsqueeze(1) for parameter in overview_BK))
-    return Nig(*(parameter.mean(dim=1) for parameter in fuse_two(local_BVK, overview_B1K)))
+    fused_BVK = fuse_two(local_BVK, overview_B1K)
+    mean = Nig(*(parameter.mean(dim=1) for parameter in fused_BVK))
+    if average == "param":
+        return mean
+    spread = (fused_BVK.delta - mean.delta.unsqueeze(1)).square().mean(dim=1)
+    return mean._replace(v=mean.aleatoric / (mean.epistemic + spread))
 
 
 def t_quantile_975(dof: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ from defnet_train.model import Forward
 from defnet_train.nig import Nig, nig_loss
 
 TASKS = tuple(TASK_SIZES)
+EVIDENTIAL = {"cross": "cross", "fusion": "fused"}
+"""Evidential loss -> what it is measured on, a field of `Forward`."""
 
 
 class Targets(NamedTuple):
@@ -49,45 +51,69 @@ class Losses(NamedTuple):
     parts: dict[str, Tensor]
 
 
+def weighted_losses(tasks: tuple[str, ...], config: LossConfig) -> tuple[str, ...]:
+    """Names of the losses that dynamic weights weigh: the tasks, and with ``dwa_scope = all`` every evidential one."""
+    if config.dwa_scope == "multitask":
+        return tasks
+    return (*tasks, *(f"{stage}.{task}" for stage in EVIDENTIAL for task in tasks))
+
+
 def objective(prediction: Forward, targets: Targets, task_weights: Mapping[str, float], config: LossConfig) -> Losses:
     """The whole objective of a batch.
 
     Args:
-        prediction: From `Defnet.forward`.
+        prediction: From `Defnet.forward`; its tasks are those of the objective.
         targets: Labels of the same photos.
-        task_weights: Task -> lambda of Eq. (13), from `DynamicWeights`.
+        task_weights: Name of `weighted_losses` -> lambda of Eq. (13), from `DynamicWeights`.
         config: Weights and variants.
     """
-    multitask = {
-        "quality": pair_loss(
-            prediction.score,
-            targets.mos,
-            targets.dataset,
-            comparable(targets.group, targets.series),
-            reduction=config.pair_reduction,
-            tie_probability=config.tie_probability,
-        ),
-        "scene": scene_loss(prediction.photo.scene, targets.scene, targets.scene_known),
-        "distortion": distortion_loss(prediction.photo.distortion, targets.distortion, targets.distortion_known),
-    }
-    cross = evidential_loss(prediction.cross, targets, config)
-    fusion = evidential_loss(prediction.fused, targets, config)
-    total = sum(task_weights[task] * multitask[task] for task in TASKS)
-    total = total + config.cross_weight * cross + config.fusion_weight * fusion
-    return Losses(total, {**multitask, "cross": cross, "fusion": fusion})
+    tasks = tuple(prediction.fused)
+    multitask = {task: _task_loss(task, prediction, targets, config) for task in tasks}
+    total = sum(task_weights[task] * multitask[task] for task in tasks)
+    parts = dict(multitask)
+    for stage, factor in (("cross", config.cross_weight), ("fusion", config.fusion_weight)):
+        by_task = evidential_losses(getattr(prediction, EVIDENTIAL[stage]), targets, config)
+        parts[stage] = torch.stack(list(by_task.values())).sum()
+        if config.dwa_scope == "multitask":
+            total = total + factor * parts[stage]
+        else:
+            parts |= {f"{stage}.{task}": loss for task, loss in by_task.items()}
+            total = total + factor * sum(task_weights[f"{stage}.{task}"] * loss for task, loss in by_task.items())
+    return Losses(total, parts)
+
+
+def _task_loss(task: str, prediction: Forward, targets: Targets, config: LossConfig) -> Tensor:
+    """Eq. (7), (10) or (12)."""
+    if task == "scene":
+        return scene_loss(prediction.photo.of(task), targets.scene, targets.scene_known)
+    if task == "distortion":
+        return distortion_loss(prediction.photo.of(task), targets.distortion, targets.distortion_known)
+    return pair_loss(
+        prediction.score,
+        targets.mos,
+        targets.dataset,
+        comparable(targets.group, targets.series),
+        reduction=config.pair_reduction,
+        tie_probability=config.tie_probability,
+    )
 
 
 def evidential_loss(nigs: Mapping[str, Nig], targets: Targets, config: LossConfig) -> Tensor:
     """Sum over tasks of the mean evidential loss, Eq. (22) or (27)."""
+    return torch.stack(list(evidential_losses(nigs, targets, config).values())).sum()
+
+
+def evidential_losses(nigs: Mapping[str, Nig], targets: Targets, config: LossConfig) -> dict[str, Tensor]:
+    """Mean evidential loss of every task, Eq. (21) or (26)."""
     labels = {
         "quality": (targets.target.unsqueeze(-1), targets.target_known),
         "scene": (targets.scene, targets.scene_known),
         "distortion": (targets.distortion, targets.distortion_known),
     }
-    losses = []
+    losses = {}
     for task, nig in nigs.items():
         noise = 0.0 if task == "quality" else config.label_noise_aux
         label, known = labels[task]
         per_photo = nig_loss(nig, label, tau=config.tau, label_noise=noise).mean(dim=-1)
-        losses.append(masked_mean(per_photo, known))
-    return torch.stack(losses).sum()
+        losses[task] = masked_mean(per_photo, known)
+    return losses

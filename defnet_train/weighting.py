@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 
 TEMPERATURE = 2.0
+LARGEST_RATIO = 100.0
+"""A loss that grew more has broken down or passed through 0, as a likelihood may; its pace says nothing."""
 
 
 class DynamicWeights:
@@ -18,7 +20,7 @@ class DynamicWeights:
     epochs weigh all tasks 1.
 
     Args:
-        tasks: Task names.
+        tasks: Names of the losses that are weighed.
     """
 
     def __init__(self, tasks: tuple[str, ...]) -> None:
@@ -35,6 +37,10 @@ class DynamicWeights:
             return dict.fromkeys(self.tasks, 1.0)
         before, last = self.history
         # A loss of 0 (a task without any label) gives no ratio; it keeps weight by counting as unchanged.
-        ratios = [last[t] / before[t] if before[t] > 0 else 1.0 for t in self.tasks]
+        ratios = [_limited(last[t] / before[t]) if before[t] > 0 else 1.0 for t in self.tasks]
         powers = [math.exp(r / TEMPERATURE) for r in ratios]
         return {t: len(self.tasks) * p / sum(powers) for t, p in zip(self.tasks, powers, strict=True)}
+
+
+def _limited(ratio: float) -> float:
+    return max(-LARGEST_RATIO, min(ratio, LARGEST_RATIO))

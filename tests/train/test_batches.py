@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from defnet_infer import views
 from defnet_infer.contract import Preprocess
+from defnet_infer.errors import DatasetError
 from defnet_infer.photos import decode
-from defnet_train.batches import FeatureViews, PhotoViews, index_batches, take, targets_of
+from defnet_train.batch_order import BatchOrder
+from defnet_train.batches import FeatureViews, PhotoViews, take, targets_of
 from defnet_train.config import DataConfig
 from defnet_train.labels import Labels
-from defnet_train.readers import ImageRecord, read_all
+from defnet_train.readers import read_all
+from defnet_train.records import ImageRecord
 from tests.train.conftest import Release
 
 
@@ -43,22 +48,52 @@ def test_label_tensors_hold_what_the_records_say() -> None:
 
 def test_a_batch_holds_its_share_of_every_data_set_in_order() -> None:
     records = [record("a")] * 10 + [record("b")] * 7
-    for batch in itertools.islice(index_batches(records, {"b": 3, "a": 4}, np.random.default_rng(0)), 20):
+    for batch in itertools.islice(BatchOrder(records, {"b": 3, "a": 4}, np.random.default_rng(0)), 20):
         assert [records[i].dataset for i in batch] == ["b"] * 3 + ["a"] * 4
         assert len(set(batch)) == 7, "no photo twice"
 
 
 def test_every_photo_is_seen_once_before_any_is_seen_again() -> None:
     records = [record("a")] * 12
-    batches = list(itertools.islice(index_batches(records, {"a": 4}, np.random.default_rng(0)), 6))
+    batches = list(itertools.islice(BatchOrder(records, {"a": 4}, np.random.default_rng(0)), 6))
     assert sorted(itertools.chain(*batches[:3])) == list(range(12))
     assert sorted(itertools.chain(*batches[3:])) == list(range(12))
     assert batches[:3] != batches[3:], "each round in another order"
 
 
 def test_a_data_set_smaller_than_its_share_repeats_evenly() -> None:
-    (batch,) = itertools.islice(index_batches([record("a")] * 3, {"a": 7}, np.random.default_rng(0)), 1)
+    (batch,) = itertools.islice(BatchOrder([record("a")] * 3, {"a": 7}, np.random.default_rng(0)), 1)
     assert sorted(Counter(batch).values()) == [2, 2, 3]
+
+
+def test_an_order_that_was_put_down_goes_on_where_it_was() -> None:
+    series = [
+        ImageRecord(
+            dataset="s", path=Path("x"), mos=0.0, target=None, group=g, labels=None, kind=k, level=n, series=True
+        )
+        for g in "gh"
+        for k, n in [("", 0), ("blur", 1), ("blur", 3), ("noise", 2), ("noise", 5)]
+    ]
+    records, mixture = [record("a")] * 10 + series, {"a": 4, "s": 3}
+    rng = np.random.default_rng(0)
+    order = BatchOrder(records, mixture, rng)
+    for _ in range(4):
+        next(order)
+    state, draws = json.loads(json.dumps(order.state())), rng.bit_generator.state
+    rest = [next(order) for _ in range(6)]
+    other_rng = np.random.default_rng(1)
+    other = BatchOrder(records, mixture, other_rng)
+    next(other)
+    other.restore(state)
+    other_rng.bit_generator.state = draws
+    assert [next(other) for _ in range(6)] == rest
+    lost = BatchOrder(records, mixture, np.random.default_rng(0))
+    assert [next(lost) for _ in range(6)] != rest
+
+
+def test_a_data_set_without_photos_is_an_error() -> None:
+    with pytest.raises(DatasetError, match=r"no training photo of 'b', which data\.sets asks for"):
+        BatchOrder([record("a")], {"a": 1, "b": 2}, np.random.default_rng(0))
 
 
 def test_fixed_views_are_those_of_scoring(new_release: Callable[..., Release]) -> None:
@@ -123,3 +158,10 @@ def test_fixed_features_are_upright_and_in_order() -> None:
     crops, overview = FeatureViews(features).fixed([3, 1])
     assert crops[1].tolist() == [[1, 0, view] for view in range(15)]
     assert overview.tolist() == [[3, 0, 15], [1, 0, 15]]
+
+
+def test_a_scene_may_be_known_without_a_distortion() -> None:
+    found = targets_of([record("a", labels=Labels(scenes=(3,), distortion=None)), record("a")])
+    assert found.scene_known.tolist() == [True, False]
+    assert found.distortion_known.tolist() == [False, False]
+    assert found.distortion.sum() == 0

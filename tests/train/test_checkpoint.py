@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from defnet_infer.errors import CheckpointError
+from defnet_infer.errors import CheckpointError, StorageError
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import ModelConfig, TrainConfig
 from defnet_train.model import Defnet
@@ -69,25 +70,27 @@ def test_the_weights_files_of_the_training_machine_are_not_needed_again(tmp_path
     assert info.config.model == model, "but what the run was started with is still on record"
 
 
-def test_an_interrupted_save_keeps_the_previous_file(
-    tmp_path: Path, shared_model: Defnet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_save_that_the_disk_interrupts_keeps_the_previous_file(tmp_path: Path, shared_model: Defnet) -> None:
     path = tmp_path / "best.safetensors"
     save_checkpoint(path, shared_model, CONFIG, {"epoch": 1})
     before = path.read_bytes()
-
-    def full_disk(_state: object, target: Path, **_: object) -> None:
-        Path(target).write_bytes(b"half a fi")
-        raise OSError("no space left")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("defnet_train.checkpoint.save_file", full_disk)
-        with pytest.raises(OSError, match="no space left"):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 3, limits[1]))
+    try:
+        with pytest.raises(StorageError, match=r"best\.safetensors: .*File too large.*; what it held before"):
             save_checkpoint(path, shared_model, CONFIG, {"epoch": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
     save_checkpoint(path, shared_model, CONFIG, {"epoch": 3})
     assert load_checkpoint(path)[1].record == {"epoch": 3}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_in_a_folder_that_is_not_there_says_so(tmp_path: Path, shared_model: Defnet) -> None:
+    with pytest.raises(StorageError, match=r"cannot write .*gone.*: (?!.*untouched)"):
+        save_checkpoint(tmp_path / "gone" / "best.safetensors", shared_model, CONFIG, {})
 
 
 def test_a_missing_checkpoint_says_how_to_make_one(tmp_path: Path) -> None:

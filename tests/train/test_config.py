@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from defnet_infer.errors import UsageError
-from defnet_train.config import RECIPES, TrainConfig, apply_overrides, load_config
+from defnet_train.config import RECIPES, HeadConfig, TrainConfig, apply_overrides, load_config
 
 
 @pytest.mark.parametrize("recipe", sorted(p.stem for p in RECIPES.glob("*.toml")))
@@ -42,7 +42,8 @@ def test_a_config_survives_json() -> None:
         ("model.weights=random", "model", "weights", "random"),
         ('model.weights="a=b.pt"', "model", "weights", "a=b.pt"),
         ("data.labels=some/folder", "data", "labels", "some/folder"),
-        ("data.sets.clive=12", "data", "sets", {"clive": 12}),
+        ("data.sets.clive=12", "data", "sets", load_config("paper").data.sets | {"clive": 12}),
+        ("model.head.kind=mlp", "model", "head", HeadConfig(kind="mlp")),
     ],
 )
 def test_a_setting_replaces_one_value(setting: str, table: str, key: str, value: object) -> None:
@@ -133,3 +134,17 @@ def test_a_recipe_of_ones_own_is_named_after_its_file(tmp_path: Path) -> None:
 def test_a_number_that_cannot_work_is_refused_before_anything_runs(override: str) -> None:
     with pytest.raises(UsageError, match=override.split("=")[0].replace(".", r"\.")):
         load_config("paper", [override])
+
+
+def test_liqe_is_three_crops_its_own_prompts_and_no_evidence() -> None:
+    liqe, paper = load_config("liqe"), load_config("paper")
+    assert (liqe.data.crops, liqe.model.prompt_preset, liqe.model.local_aggregation) == (3, "liqe", "logit_mean")
+    assert (liqe.loss.cross_weight, liqe.loss.fusion_weight) == (0, 0)
+    assert not liqe.optim.learn_kappa
+    assert liqe.data.sets == paper.data.sets, "the same photos in every batch"
+
+
+def test_the_batch_of_the_paper_is_six_data_sets_in_its_order() -> None:
+    sets = load_config("paper").data.sets
+    assert list(sets) == ["live", "csiq", "bid", "clive", "koniq10k", "kadid10k"]
+    assert list(sets.values()) == [4, 4, 4, 4, 16, 16]

@@ -144,3 +144,10 @@ def test_weights_that_do_not_fit_or_are_not_there_are_named(tmp_path: Path) -> N
 def test_an_unknown_tower_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match="unknown image tower 'ViT-B-32'; choose one of: ViT-B-32-quickgelu"):
         Encoder("ViT-B-32", "paper")
+
+
+def test_a_training_step_encodes_the_prompts_once(new_model: Callable[..., Defnet]) -> None:
+    model, passes = new_model(), []
+    model.encoder.clip.transformer.register_forward_hook(lambda *_: passes.append(1))
+    model(torch.rand(2, 4, 96), torch.rand(2, 96))
+    assert len(passes) == 1, "crops and overview share them"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ import pytest
 import torch
 
 from defnet_train.batches import FeatureViews
-from defnet_train.evaluation import calibrate, figures, predict
+from defnet_train.evaluation import calibrate, figures, predict, reference_scores
 from defnet_train.labels import Labels
 from defnet_train.model import Defnet
-from defnet_train.readers import ImageRecord
+from defnet_train.records import ImageRecord
 from tests.train.conftest import Run
 from tests.train.test_model import features
 
@@ -94,11 +95,71 @@ def test_the_best_checkpoint_of_a_run_reproduces_its_figures(smoke_run: Run) -> 
     # From the photos themselves, not from the cached features that the run measured on.
     from defnet_train.batches import PhotoViews
     from defnet_train.checkpoint import load_checkpoint
-    from defnet_train.loop import load_data
+    from defnet_train.run_data import load_data
 
     model, info = load_checkpoint(smoke_run.out / "best.safetensors")
     data = load_data(info.config, smoke_run.release.root)
     source = PhotoViews(data.records, model.contract().preprocess)
     with torch.inference_mode():
         found = figures(predict(model, source, data.parts["test"]), data.of("test"))
-    assert found == pytest.approx(smoke_run.result["test"], rel=1e-3, abs=1e-3)
+    expected = smoke_run.result["test"]
+    for name in ("datasets", "types"):
+        assert list(found[name]) == list(expected[name]) == ["clive"]
+    numbers = [{k: v for k, v in figures.items() if isinstance(v, float)} for figures in (found, expected)]
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-3, abs=1e-3)
+    assert found["datasets"]["clive"] == pytest.approx(expected["datasets"]["clive"], rel=1e-3, abs=1e-3)
+
+
+def many(keys: list[str], targets: np.ndarray) -> list[ImageRecord]:
+    return [replace(record, dataset=key) for record, key in zip(records(targets), keys, strict=True)]
+
+
+def test_data_sets_count_once_each_and_never_mix_their_scales(shared_model: Defnet) -> None:
+    outputs = predict(shared_model, SOURCE, range(40))
+    score = outputs["score"]
+    keys = ["small"] * 8 + ["large"] * 32
+    targets = np.where(np.arange(40) < 8, -score, score)
+    found = figures(outputs, many(keys, targets))
+    small, large = found["datasets"]["small"], found["datasets"]["large"]
+    assert (small["photos"], large["photos"], found["photos"]) == (8, 32, 40)
+    assert large["srcc"] == pytest.approx(1)
+    assert small["srcc"] == pytest.approx(-1)
+    assert found["srcc"] == pytest.approx(0), "not weighted by photos, and far from the correlation of all together"
+    assert found["coverage"] == pytest.approx((8 * small["coverage"] + 32 * large["coverage"]) / 40), "pooled"
+
+
+def test_a_data_set_of_fewer_photos_than_the_logistic_needs_has_no_correlation(shared_model: Defnet) -> None:
+    outputs = predict(shared_model, SOURCE, range(40))
+    found = figures(outputs, many(["few"] * 4 + ["many"] * 36, np.linspace(1, 5, 40)))
+    assert "srcc" not in found["datasets"]["few"]
+    assert "coverage" in found["datasets"]["few"]
+    assert found["srcc"] == found["datasets"]["many"]["srcc"]
+
+
+def test_figures_are_split_by_distortion_type_and_unlabelled_photos_are_in_none(shared_model: Defnet) -> None:
+    outputs = predict(shared_model, SOURCE, range(40))
+    score = outputs["score"]
+    labels = [Labels(scenes=(), distortion=3)] * 10 + [Labels(scenes=(), distortion=1)] * 4 + [None] * 26
+    targets = np.where(np.arange(40) < 10, 6 - score, score)
+    labelled = [replace(record, labels=label) for record, label in zip(records(targets), labels, strict=True)]
+    types = figures(outputs, labelled)["types"]["clive"]
+    assert set(types) == {"blur", "JPEG"}
+    assert types["blur"]["srcc"] == pytest.approx(-1), "these ten are the other way round"
+    assert types["JPEG"]["photos"] == 4
+    assert "srcc" not in types["JPEG"]
+
+
+def test_a_model_without_a_task_has_no_accuracy_of_it(shared_model: Defnet) -> None:
+    outputs = predict(shared_model, SOURCE, range(40))
+    del outputs["scene"]
+    labels = Labels(scenes=(2,), distortion=3)
+    found = figures(outputs, records(np.linspace(1, 5, 40), labels))
+    assert "scene_accuracy" not in found
+    assert "distortion_accuracy" in found
+
+
+def test_reference_scores_are_quantiles_from_the_lowest_photo_to_the_highest() -> None:
+    score = np.random.default_rng(4).uniform(1, 5, 101).astype(np.float32)
+    found = reference_scores(score)
+    assert found["what"] == "101 photos kept out of training"
+    assert found["quantiles"] == pytest.approx(np.sort(score)[::5], abs=6e-4)

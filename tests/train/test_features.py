@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from defnet_infer.contract import Preprocess
+from defnet_infer.errors import StorageError
 from defnet_train.batches import FeatureViews, PhotoViews
 from defnet_train.config import DataConfig
 from defnet_train.evaluation import predict
@@ -96,7 +97,7 @@ def test_an_interrupted_write_leaves_no_cache_file_behind(
 
     with monkeypatch.context() as patch:
         patch.setattr("defnet_train.features.save_file", full_disk)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(StorageError, match="no space left"):
             trunk_features(shared_model.encoder, records, Preprocess(), tmp_path / "cache", lambda _: None)
     found = trunk_features(shared_model.encoder, records, Preprocess(), tmp_path / "cache", lambda _: None)
     assert len(found) == 1

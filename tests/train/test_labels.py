@@ -67,7 +67,7 @@ def test_both_spellings_of_a_scene_mean_the_same() -> None:
     [
         ("Images/2.bmp\t1\t1\tblurr\thuman\t\t\t0", "line 3: unknown distortion 'blurr'; known: jpeg2000 compression"),
         ("Images/2.bmp\t1\t1\trealistic blur\thuman\tbeach\t\t0", "line 3: unknown scene 'beach'; known: animal"),
-        ("Images/2.bmp\t1\t1", "line 3: unknown distortion 'None'"),
+        ("Images/2.bmp\t1\t1", "line 3: unknown distortion ''"),
     ],
 )
 def test_an_unknown_name_is_an_error_that_says_file_and_line(tmp_path: Path, row: str, message: str) -> None:
@@ -85,4 +85,13 @@ def test_a_table_without_a_column_names_it(tmp_path: Path) -> None:
 
 def test_a_missing_table_says_which_setting_points_at_it(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"clive\.tsv not found; set data\.labels"):
+        read_label_table(tmp_path / "clive.tsv")
+
+
+def test_a_table_that_is_not_text_and_a_photo_labelled_twice_are_named(tmp_path: Path) -> None:
+    row = "Images/1.bmp\t1\t1\trealistic blur\thuman\t\t\t0"
+    with pytest.raises(DatasetError, match=r"clive\.tsv, line 3: Images/1\.bmp is labelled twice"):
+        read_label_table(table(tmp_path, row, row))
+    (tmp_path / "clive.tsv").write_bytes(b"\xff\xfe\x00path")
+    with pytest.raises(DatasetError, match=r"clive\.tsv is not a text table in UTF-8"):
         read_label_table(tmp_path / "clive.tsv")

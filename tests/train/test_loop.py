@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboardX.proto.event_pb2 import Event
 
-from defnet_infer.errors import DatasetError, UsageError
-from defnet_train.config import DataConfig, TrainConfig, load_config
-from defnet_train.loop import load_data, train
+from defnet_infer.errors import CheckpointError, DatasetError, UsageError
+from defnet_train.checkpoint import load_checkpoint
+from defnet_train.config import DataConfig, TrainConfig, apply_overrides, load_config
+from defnet_train.loop import train
 from defnet_train.model import Defnet
+from defnet_train.run_data import load_data
 from defnet_train.schedule import learning_rate_factor
 from tests.train.conftest import TINY, Recorder, Run, make_release
 
@@ -37,13 +40,19 @@ def test_a_run_leaves_its_records(smoke_run: Run) -> None:
         "best.safetensors",
         "last.safetensors",
         "metrics.json",
+        "tensorboard",
     }
     assert json.loads((out / "metrics.json").read_text()) == smoke_run.result
     stored = json.loads((out / "config.json").read_text())
     assert TrainConfig.from_dict(stored["config"], "test") == smoke_run.config
     assert stored["provenance"]["photos"] == {"clive": 60}
     assert stored["provenance"]["parts"] == {"train": 42, "val": 6, "test": 12}
+    assert stored["root"] == str(smoke_run.release.root)
+    assert {"python", "torch", "open_clip", "timm", "numpy", "pillow"} <= set(stored["provenance"]["versions"])
+    assert set(stored["provenance"]["git"] or {"commit": "", "dirty": False}) == {"commit", "dirty"}
     log = log_of(out)
+    assert all(entry["photos_per_second"] > 0 for entry in log)
+    assert [entry["val_srcc_by_set"] for entry in log] == [{"clive": entry["val_srcc"]} for entry in log]
     assert [entry["epoch"] for entry in log] == list(range(epochs))
     best = max(log, key=lambda entry: entry["val_srcc"])
     assert log[smoke_run.result["best_epoch"]]["val_srcc"] == best["val_srcc"]
@@ -70,6 +79,11 @@ def test_the_listener_hears_of_every_stage(smoke_run: Run) -> None:
     assert names[0] == "features of the frozen trunk"
     assert names[1] == f"epoch 1/{optim.epochs}"
     assert [total for _, total in listener.stages] == listener.advanced, "every bar fills"
+    total = optim.epochs * optim.steps_per_epoch
+    assert [(report.step, report.steps) for report in listener.steps] == [(i + 1, total) for i in range(total)]
+    last = listener.steps[optim.steps_per_epoch - 1]
+    assert last.losses == listener.epochs[0]["losses"]
+    assert last.task_weights == listener.epochs[0]["task_weights"]
 
 
 def test_a_frozen_trunk_stays_bit_equal_while_the_rest_learns(smoke_run: Run) -> None:
@@ -136,7 +150,10 @@ def test_a_trunk_that_is_not_frozen_is_trained_from_the_photos(tmp_path: Path) -
 
 def test_a_run_directory_is_never_overwritten(smoke_run: Run) -> None:
     before = (smoke_run.out / "metrics.json").read_bytes()
-    with pytest.raises(UsageError, match="already holds a run; choose another folder with --out"):
+    with pytest.raises(
+        UsageError,
+        match=r"already holds a run; .* --out, or go on with it: defnet train --resume",
+    ):
         train(smoke_run.config, smoke_run.release.root, smoke_run.out, Recorder(), "cpu")
     assert (smoke_run.out / "metrics.json").read_bytes() == before
 
@@ -158,7 +175,82 @@ def test_the_parts_of_a_run_are_those_of_its_session(smoke_run: Run) -> None:
     assert [first.records[i] for i in first.parts["val"]] == first.of("val")
 
 
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What the event files of a folder hold, read as TensorBoard's records are laid out."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        while content:
+            size = int.from_bytes(content[:8], "little")
+            event = Event.FromString(content[12 : 12 + size])
+            content = content[16 + size :]
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append((event.step, value.simple_value))
+    return found
+
+
+def test_tensorboard_shows_what_the_log_says(smoke_run: Run) -> None:
+    found, log = scalars(smoke_run.out / "tensorboard"), log_of(smoke_run.out)
+    steps = [entry["epoch"] + 1 for entry in log]
+    for name, values in {
+        "val_srcc": [entry["val_srcc"] for entry in log],
+        "val_srcc_by_set/clive": [entry["val_srcc"] for entry in log],
+        "losses/quality": [entry["losses"]["quality"] for entry in log],
+        "task_weights/scene": [entry["task_weights"]["scene"] for entry in log],
+        "learning_rate": [entry["learning_rate"] for entry in log],
+        "photos_per_second": [entry["photos_per_second"] for entry in log],
+    }.items():
+        assert [step for step, _ in found[name]] == steps
+        assert [value for _, value in found[name]] == pytest.approx(values, rel=1e-6)
+    assert "epoch" not in found
+
+
+def test_a_run_may_start_from_the_weights_of_another(smoke_run: Run, tmp_path: Path) -> None:
+    start = smoke_run.out / "best.safetensors"
+    short = dataclasses.replace(smoke_run.config.optim, epochs=1, steps_per_epoch=1, encoder_lr=0.0, head_lr=0.0)
+    config = dataclasses.replace(smoke_run.config, optim=short)
+    train(config, smoke_run.release.root, tmp_path / "run", Recorder(), "cpu", init=start)
+    before, after = load_file(start), load_file(tmp_path / "run" / "last.safetensors")
+    assert before.pop("calibration") != after.pop("calibration") == 1
+    assert all(torch.equal(value, after[name]) for name, value in before.items()), "at rate 0 they stay"
+    init = json.loads((tmp_path / "run" / "config.json").read_text())["init"]
+    assert init["path"] == str(start)
+    assert init["sha256"] == load_checkpoint(start)[1].sha256
+
+
+def test_a_run_does_not_start_from_another_architecture(smoke_run: Run, tmp_path: Path) -> None:
+    config = load_config("smoke", ["model.tower=mobilenetv2_100"])
+    with pytest.raises(CheckpointError, match="holds a tiny-resnet model, the run trains mobilenetv2_100"):
+        train(
+            config, smoke_run.release.root, tmp_path / "run", Recorder(), "cpu", init=smoke_run.out / "best.safetensors"
+        )
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="shows what happens without a CUDA device")
 def test_asking_for_a_device_that_is_not_there_says_so(smoke_run: Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no CUDA device is visible"):
         train(smoke_run.config, smoke_run.release.root, tmp_path / "run", Recorder(), "cuda")
+
+
+def test_options_of_training_change_what_they_are_about_and_nothing_else(smoke_run: Run, tmp_path: Path) -> None:
+    short = ["optim.epochs=1", "optim.steps_per_epoch=2"]
+    variants = {"plain": [], "raw": ["loss.mos_scaling=raw"], "fixed": ["optim.train_text=false"]}
+    logs, ends = {}, {}
+    for name, settings in variants.items():
+        config = apply_overrides(smoke_run.config, [*short, *settings])
+        train(config, smoke_run.release.root, tmp_path / name, Recorder(), "cpu")
+        logs[name] = log_of(tmp_path / name)[0]["losses"]
+        ends[name] = load_file(tmp_path / name / "last.safetensors")
+    assert logs["raw"]["cross"] > 5 * logs["plain"]["cross"], "nothing in [1, 5] can follow a score of 80"
+    assert logs["raw"]["distortion"] == pytest.approx(logs["plain"]["distortion"], rel=0.1)
+    torch.manual_seed(smoke_run.config.seed)
+    start = Defnet(smoke_run.config.model).state_dict()
+    text = [n for n in start if n.startswith("encoder.clip.") and not n.startswith("encoder.clip.visual")]
+    text.remove("encoder.clip.logit_scale")
+    assert len(text) > 10
+    assert all(torch.equal(start[name], ends["fixed"][name]) for name in text)
+    assert not any(torch.equal(start[name], ends["plain"][name]) for name in text if name.endswith("projection"))
+    assert not torch.equal(
+        start["encoder.clip.visual.head.proj.weight"], ends["fixed"]["encoder.clip.visual.head.proj.weight"]
+    )

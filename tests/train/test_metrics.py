@@ -8,13 +8,13 @@ from scipy import stats
 
 from defnet_train.metrics import (
     agreement,
-    conformal_factor,
     distortion_accuracy,
     krcc,
     logistic_fit,
+    mean_band,
+    scatter_ci_width,
     scene_accuracy,
     srcc,
-    uncertainty,
 )
 
 
@@ -84,34 +84,24 @@ def test_distortion_accuracy_is_top_one() -> None:
     assert distortion_accuracy(probability, label) == pytest.approx(2 / 3)
 
 
-def test_uncertainty_figures_by_hand() -> None:
-    outputs = {
-        "fused_score": np.array([2.0, 3.0, 4.0, 2.5]),
-        "interval": np.array([[1.0, 3.0], [2.5, 3.5], [3.0, 5.0], [2.0, 3.0]]),
-        "aleatoric": np.array([0.01, 0.04, 0.09, 0.16]),
-        "epistemic": np.array([0.0, 0.01, 0.01, 0.02]),
-    }
-    found = uncertainty(outputs, np.array([2.1, 3.6, 4.4, 3.0]))
-    assert found["coverage"] == pytest.approx(3 / 4), "3.6 is above 3.5; 3.0 on the edge is inside"
-    assert found["width"] == pytest.approx((2 + 1 + 2 + 1) / 4)
-    assert found["error_rank"] == pytest.approx(0.4)  # errors rank 1 4 2 3, deviations 1 2 3 4
+def test_the_band_of_the_regression_line_is_that_of_the_normal_equations() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.uniform(1, 5, 40)
+    y = 0.7 * x + 1 + rng.normal(0, 0.4, 40)
+    at = np.array([0.5, 2.0, 6.0])
+    design, wanted = np.column_stack([np.ones(40), x]), np.column_stack([np.ones(3), at])
+    solution, residual, *_ = np.linalg.lstsq(design, y, rcond=None)
+    covariance = residual[0] / 38 * np.linalg.inv(design.T @ design)
+    half = stats.t.ppf(0.975, 38) * np.sqrt(np.einsum("ij,jk,ik->i", wanted, covariance, wanted))
+    line, found = mean_band(x, y, at)
+    np.testing.assert_allclose(line, wanted @ solution, rtol=1e-10)
+    np.testing.assert_allclose(found, half, rtol=1e-10)
 
 
-@pytest.mark.parametrize(("count", "place"), [(3, 3), (19, 19), (20, 20), (39, 38), (99, 95), (199, 190)])
-def test_the_conformal_factor_is_the_order_statistic_of_split_conformal(count: int, place: int) -> None:
-    ratio = np.random.default_rng(0).permutation(np.arange(1, count + 1)).astype(float)
-    half = np.linspace(0.5, 2, count)
-    assert conformal_factor(ratio * half, half) == pytest.approx(place)
-
-
-def test_the_conformal_factor_covers_new_photos_whatever_the_law_of_the_errors() -> None:
-    rng = np.random.default_rng(0)
-
-    def errors(count: int) -> tuple[np.ndarray, np.ndarray]:
-        half = rng.uniform(0.2, 1.5, count)
-        return half * rng.exponential(2.0, count), half  # far wider than the half widths claim
-
-    factor = conformal_factor(*errors(2000))
-    residual, half = errors(20000)
-    assert np.mean(residual <= half) < 0.5, "uncalibrated intervals are far too narrow here"
-    assert np.mean(residual <= factor * half) == pytest.approx(0.95, abs=0.015)
+def test_the_band_narrows_with_more_photos_whatever_the_scales() -> None:
+    rng = np.random.default_rng(4)
+    x = rng.uniform(1, 5, 400)
+    y = x + rng.normal(0, 1, 400)
+    few, many = scatter_ci_width(x[:50], y[:50]), scatter_ci_width(x, y)
+    assert many < 0.6 * few, "it is about the line, not about photos"
+    assert scatter_ci_width(10 * x - 3, 25 * y + 7) == pytest.approx(many), "both axes are scaled to [0, 1]"

@@ -15,8 +15,8 @@ import torch
 from scipy import stats
 from torch.distributions import StudentT
 
+from defnet_train.heads import EvidentialHead
 from defnet_train.nig import (
-    EvidentialHead,
     Nig,
     fuse,
     fuse_local_global,

@@ -12,7 +12,7 @@ from defnet_train.config import LossConfig
 from defnet_train.fidelity import distortion_loss, pair_loss, scene_loss
 from defnet_train.model import Defnet
 from defnet_train.nig import Nig, nig_loss
-from defnet_train.objective import Targets, evidential_loss, objective
+from defnet_train.objective import Targets, evidential_loss, objective, weighted_losses
 from tests.train.test_model import features
 
 ONES = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}
@@ -133,3 +133,26 @@ def test_a_photo_of_unknown_score_is_ordered_but_not_regressed(new_model: Callab
     assert (gradient.abs().amax(dim=(1, 2)) > 0).tolist() == [True, False, True, True]
     (gradient,) = torch.autograd.grad(objective(prediction, labels, ONES, LossConfig()).parts["quality"], crops)
     assert (gradient.abs().amax(dim=(1, 2)) > 0).all(), "its place in the order is known all the same"
+
+
+def test_weights_on_all_losses_reach_every_evidential_one(shared_model: Defnet) -> None:
+    config = LossConfig(cross_weight=0.3, fusion_weight=0.7, dwa_scope="all")
+    names = weighted_losses(shared_model.tasks, config)
+    assert len(names) == len(set(names)) == 9
+    weights = {name: 0.4 + 0.1 * number for number, name in enumerate(names)}
+    prediction, labels = shared_model(features(4, 4), features(4, seed=1)), targets([True] * 4)
+    total, parts = objective(prediction, labels, weights, config)
+    assert set(names) <= set(parts)
+    scale = {"cross": 0.3, "fusion": 0.7}
+    expected = sum(weights[name] * scale.get(name.partition(".")[0], 1.0) * parts[name] for name in names)
+    torch.testing.assert_close(total, expected)
+    for stage in scale:
+        torch.testing.assert_close(parts[stage], sum(parts[f"{stage}.{task}"] for task in ONES))
+    plain = objective(prediction, labels, ONES, LossConfig(cross_weight=0.3, fusion_weight=0.7))
+    ones = objective(prediction, labels, dict.fromkeys(names, 1.0), config)
+    torch.testing.assert_close(ones.total, plain.total)
+    assert set(plain.parts) == {*ONES, *scale}
+
+
+def test_weights_are_for_the_tasks_alone_unless_told_otherwise() -> None:
+    assert weighted_losses(("quality", "scene"), LossConfig()) == ("quality", "scene")

@@ -9,12 +9,18 @@ import numpy as np
 import pytest
 
 from defnet_infer.errors import DatasetError, UsageError
-from defnet_train.config import DataConfig
+from defnet_train.config import DataConfig, load_config
 from defnet_train.labels import Labels
-from defnet_train.readers import read_all, read_live_challenge
+from defnet_train.readers import data_folder, read_all
+from defnet_train.records import ImageRecord
 from tests.train.conftest import RATER_TRAINING, Release, write_scores
 
 NewRelease = Callable[..., Release]
+
+
+def read_live_challenge(root: Path, config: DataConfig) -> list[ImageRecord]:
+    assert list(config.sets) == ["clive"]
+    return read_all(root, config)
 
 
 def test_the_photos_that_trained_the_raters_are_dropped(new_release: NewRelease) -> None:
@@ -26,9 +32,19 @@ def test_the_photos_that_trained_the_raters_are_dropped(new_release: NewRelease)
 
 def test_a_score_from_0_to_100_becomes_a_target_from_1_to_5(new_release: NewRelease) -> None:
     release = new_release()
-    write_scores(release.root, release.names, [50.0] * RATER_TRAINING + [0, 25, 50, 92.43, 100, 104])
+    write_scores(release.root, release.names, [50.0] * RATER_TRAINING + [0, 25, 50, 92.43, 100, 100.05])
     targets = [r.target for r in read_live_challenge(release.root, DataConfig())]
-    assert targets == pytest.approx([1, 2, 3, 4.6972, 5, 5]), "higher stays better; beyond the scale is clipped"
+    assert targets == pytest.approx([1, 2, 3, 4.6972, 5, 5]), "higher stays better; what rounding adds is clipped"
+
+
+@pytest.mark.parametrize("score", [104, -3])
+def test_a_score_outside_the_scale_names_photo_and_entry(new_release: NewRelease, score: float) -> None:
+    release = new_release()
+    write_scores(release.root, release.names, [*release.scores[:-1], score])
+    with pytest.raises(
+        DatasetError, match=rf"AllMOS_release\.mat, entry 13: score {score} of Images/6\.bmp is outside"
+    ):
+        read_live_challenge(release.root, DataConfig())
 
 
 def test_the_folder_may_be_the_release_itself_or_the_one_around_it(new_release: NewRelease) -> None:
@@ -57,7 +73,9 @@ def test_a_missing_photo_is_an_error_that_offers_to_skip_it(new_release: NewRele
     release = new_release()
     (release.images / "2.bmp").unlink()
     (release.images / "5.bmp").unlink()
-    with pytest.raises(DatasetError, match=r"2 of 6 photos are not in .*, the first is 2\.bmp.*data\.missing=skip"):
+    with pytest.raises(
+        DatasetError, match=r"2 of 6 photos are not in .*, the first is Images/2\.bmp.*data\.missing=skip"
+    ):
         read_live_challenge(release.root, DataConfig())
 
 
@@ -81,7 +99,7 @@ def test_a_folder_without_any_photo_is_an_error_even_when_skipping(new_release: 
 def test_a_score_that_is_not_a_number_names_its_photo(new_release: NewRelease) -> None:
     release = new_release()
     write_scores(release.root, release.names, [*release.scores[:-1], np.nan])
-    with pytest.raises(DatasetError, match=r"the score of 6\.bmp in .* is not a number"):
+    with pytest.raises(DatasetError, match=r"AllMOS_release\.mat, entry 13: the score of 6\.bmp, 'nan' is not a"):
         read_live_challenge(release.root, DataConfig())
 
 
@@ -96,7 +114,7 @@ def test_score_files_of_different_length_are_an_error_not_a_shift(new_release: N
 def test_a_missing_score_file_is_named(new_release: NewRelease, missing: str) -> None:
     release = new_release()
     (release.root / "ChallengeDB_release" / "Data" / missing).unlink()
-    with pytest.raises(DatasetError, match=rf"{missing} not found; pass the folder that holds ChallengeDB_release"):
+    with pytest.raises(DatasetError, match=rf"LIVE Challenge: .*{missing} not found; it is part of the release"):
         read_live_challenge(release.root, DataConfig())
 
 
@@ -109,10 +127,24 @@ def test_a_score_file_that_is_cut_off_is_named(new_release: NewRelease) -> None:
 
 
 def test_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"unknown data set 'livee' in data\.sets; known: clive"):
+    with pytest.raises(UsageError, match=r"unknown data set 'livee' in data\.sets; known: live, csiq, bid, clive"):
         read_all(tmp_path, DataConfig(sets={"livee": 4}))
 
 
 def test_a_data_folder_that_is_not_there_says_how_to_pass_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not found; pass it with --data"):
         read_all(tmp_path / "nowhere", DataConfig())
+
+
+def test_data_may_be_a_folder_or_a_csv_file_and_nothing_else(tmp_path: Path) -> None:
+    config = load_config("lite")
+    assert data_folder(config, tmp_path) == (config, tmp_path)
+    (tmp_path / "my.csv").write_text("path,mos\n")
+    alone, folder = data_folder(config, tmp_path / "my.csv")
+    assert folder == tmp_path
+    assert alone.data.csv == "my.csv"
+    assert alone.data.sets == {"csv": sum(config.data.sets.values())}, "batches stay as large as they were"
+    (tmp_path / "my.txt").write_text("path,mos\n")
+    for wrong in ("my.txt", "nowhere"):
+        with pytest.raises(UsageError, match=r"not found; name a folder that holds data sets, or a \.csv file"):
+            data_folder(config, tmp_path / wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from defnet_train.schedule import learning_rate_factor
 
@@ -28,3 +29,16 @@ def test_cosine_falls_once_from_the_full_rate() -> None:
 
 def test_constant_stays_at_the_full_rate() -> None:
     assert {learning_rate_factor("constant", epoch, 8) for epoch in range(8)} == {1.0}
+
+
+def test_the_cyclic_schedule_is_torchs_cosine_without_its_zero_rate_epoch() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=5)
+    rates: list[float] = []
+    while len(rates) < 40:
+        if reference.get_last_lr()[0] > 1e-9:  # LIQE skips an epoch whose rate is 0.
+            rates.append(reference.get_last_lr()[0])
+        optimizer.step()
+        reference.step()
+    assert [learning_rate_factor("liqe_cyclic", epoch, 40) for epoch in range(40)] == pytest.approx(rates, abs=1e-6)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from defnet_train.readers import ImageRecord
+from defnet_infer.errors import DatasetError
+from defnet_train.records import ImageRecord
 from defnet_train.splits import split
 
 
@@ -89,3 +91,30 @@ def test_adding_a_data_set_leaves_the_split_of_another_as_it_was() -> None:
     joined = split([*records("bid", 30), *alone], 3)
     for part, members in split(alone, 3).items():
         assert [r for r in joined[part] if r.dataset == "koniq"] == members
+
+
+def given(parts: str) -> list[ImageRecord]:
+    names = {"t": "train", "v": "val", "e": "test"}
+    return [replace(r, part=names[part]) for r, part in zip(records("live", len(parts)), parts, strict=True)]  # type: ignore[arg-type]
+
+
+def test_a_given_part_is_kept_whatever_the_session() -> None:
+    everything = given("evtteet")
+    for session in (1, 2):
+        parts = split(everything, session)
+        assert [[everything.index(r) for r in part] for part in parts.values()] == [[2, 3, 6], [1], [0, 4, 5]]
+
+
+def test_a_given_split_leaves_the_generated_one_of_another_data_set_as_it_was() -> None:
+    others = records("bid", 40)
+    together = split([*given("tvetve"), *others], 4)
+    for part, members in split(others, 4).items():
+        assert [r for r in together[part] if r.dataset == "bid"] == members
+
+
+def test_a_given_split_that_tears_a_group_apart_is_refused() -> None:
+    torn = [replace(r, group="one scene") for r in given("tte")]
+    with pytest.raises(
+        DatasetError, match=r"live: photos of 'one scene' are both in train and in test, .*live/2-0\.png"
+    ):
+        split(torn, 1)

@@ -11,13 +11,15 @@ import torch
 from defnet_infer.contract import Preprocess
 from defnet_infer.errors import DatasetError, UsageError
 from defnet_infer.taxonomy import DISTORTIONS
-from defnet_train.batches import index_batches, targets_of
+from defnet_train.batch_order import BatchOrder
+from defnet_train.batches import targets_of
 from defnet_train.config import DataConfig
+from defnet_train.datasets.pristine import read_synthetic
 from defnet_train.distortions import DISTORTION_KINDS
 from defnet_train.evaluation import series_figures
 from defnet_train.features import trunk_features
 from defnet_train.model import Defnet
-from defnet_train.readers import ImageRecord, read_synthetic
+from defnet_train.records import ImageRecord
 from defnet_train.splits import split
 from tests.train.conftest import textured_photo
 
@@ -60,7 +62,7 @@ def test_a_photo_and_its_copies_are_never_torn_apart(records: list[ImageRecord])
 
 
 def test_a_batch_is_made_of_an_original_and_two_levels_of_one_distortion(records: list[ImageRecord]) -> None:
-    batches = index_batches(records, {"synthetic": 6}, np.random.default_rng(0))
+    batches = BatchOrder(records, {"synthetic": 6}, np.random.default_rng(0))
     seen = set()
     for _ in range(40):
         chosen = [records[i] for i in next(batches)]

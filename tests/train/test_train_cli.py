@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from defnet_infer.errors import MissingExtraError, UsageError
-from defnet_train.cli import add_commands, require_extra
-from tests.train.conftest import Run
+from defnet_infer.errors import MissingExtraError, StorageError, UsageError
+from defnet_train.cli import add_commands
+from defnet_train.extras import require_extra
+from tests.train.conftest import TINY, Run
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -32,9 +40,22 @@ def test_evaluate_repeats_the_figures_of_the_run(app: typer.Typer, smoke_run: Ru
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "smoke"], "no data folder; pass it with --data"),
+        (["train", "lite"], "no data folder; pass it with --data"),
+        (["train", "table4"], "no data folder; pass it with --data"),
+        (["train", "table4", "--data", "x", "--sessions", "0-2"], "sessions count from 1"),
+        (["train", "table4-q+x", "--data", "x"], "table4 has no row 'table4-q+x'; its rows are table4-q-M"),
+        (["train", "lite", "--data", "x", "--base", "paper"], "--base paper goes with a table"),
         (["train", "smok", "--data", "x"], "recipe 'smok' not found"),
         (["train", "smoke", "--data", "x", "--set", "optim.epoch=3"], "did you mean 'optim.epochs'"),
+        (
+            ["train", "smoke", "--data", "x", "--set", "optim.epochs=many"],
+            "--set: optim.epochs = 'many' is not",
+        ),
+        (["train", "smoke", "--data", "x", "--sessions", "1-3"], "--sessions 1-3 goes with a table"),
+        (["train", "smoke", "--data", "x", "--precision", "16"], "choose one of '32-true', 'bf16-mixed', '16-mixed'"),
+        (["train", "--resume"], "no run to go on with in runs; name its folder with --out"),
+        (["train", "lite", "--resume"], "no run of recipe 'lite' to go on with in runs"),
+        (["train", "--resume", "--out", "gone"], "no run to go on with in gone; start one with: defnet train"),
         (["evaluate", "best.safetensors"], "no data folder"),
         (["evaluate", "best.safetensors", "--data", "x", "--part", "tests"], "choose one of train, val, test, all"),
     ],
@@ -48,6 +69,94 @@ def test_a_command_typed_wrong_says_what_to_type(
     assert isinstance(result.exception, UsageError)
     assert message in str(result.exception)
     assert list(tmp_path.iterdir()) == [], "nothing was written"
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    app: typer.Typer, smoke_run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEFNET_DATA", str(smoke_run.release.root))
+    settings = ["--set", f"model.tower={TINY}", "--set", "optim.epochs=7", "--devices", "2"]
+    result = CliRunner().invoke(app, ["train", "smoke", "--dry-run", *settings], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "7 epochs of 12 = 84, each of 16 photos, 80 views on 2 devices" in result.stdout
+    assert "evidential heads" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_without_data_leaves_no_generated_photos(
+    app: typer.Typer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("DEFNET_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["train", "smoke", "--dry-run"], catch_exceptions=False)
+    assert "140" in result.stdout, "the training part of 200 photos"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(app: typer.Typer, smoke_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    out, root = str(tmp_path / "file" / "run"), str(smoke_run.release.root)
+    for typed in (
+        ["train", "smoke", "--data", root, "--out", out, "--set", f"data.labels={smoke_run.config.data.labels}"],
+        ["evaluate", str(smoke_run.out), "--data", root, "--out", out],
+        ["tables", str(smoke_run.out), "--out", out],
+    ):
+        result = CliRunner().invoke(app, typed)
+        assert isinstance(result.exception, UsageError), result.exception
+        assert str(result.exception) == f"--out {out}: {tmp_path / 'file'} is a file; name a folder"
+    result = CliRunner().invoke(app, ["data", "check", root, "--out", str(tmp_path / "gone" / "report.json")])
+    assert isinstance(result.exception, StorageError)
+
+
+SCRIPT = (
+    "import sys; import tests.train.conftest; from defnet_train import display, listener\n"
+    "step = display.Display.step\n"
+    "def tell(self, report):\n"
+    "    step(self, report); print('step', report.step, flush=True)\n"
+    "display.Display.step = tell\n"
+    "from defnet_infer.cli import main; main(sys.argv[1:])"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM])
+def test_a_signal_saves_and_the_line_it_ends_with_goes_on(smoke_run: Run, tmp_path: Path, number: int) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    typed = ["train", str(tmp_path / "short.toml"), "--data", str(smoke_run.release.root)]
+    (tmp_path / "short.toml").write_text(
+        f"[model]\ntower = '{TINY}'\nweights = 'random'\n[data]\nsets = {{ clive = 16 }}\n"
+        f"cache = '{smoke_run.config.data.cache}'\n[optim]\nfreeze_trunk = true\nepochs = 2\nsteps_per_epoch = 20\n"
+    )
+    command = [sys.executable, "-c", SCRIPT]
+    with subprocess.Popen(
+        [*command, *typed], cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        next(line for line in running.stdout if line == "step 3\n")
+        running.send_signal(number)
+        _, message = running.communicate(timeout=120)
+    assert running.returncode == 130, message
+    *_, stopping, closing = message.splitlines()
+    assert stopping.startswith("stopping: the step in work is being finished and saved")
+    (run,) = (tmp_path / "runs").iterdir()
+    go_on = f"go on with: defnet train --resume --out runs/{run.name}"
+    assert re.fullmatch(rf"interrupted in epoch 1, \d+ of 20 steps done; {go_on}", closing)
+    rest = subprocess.run(
+        [*command, "train", "--resume"], cwd=tmp_path, env=environment, text=True, capture_output=True
+    )
+    assert rest.returncode == 0, rest.stderr
+    assert "step 3\n" not in rest.stdout
+    assert "step 40\n" in rest.stdout
+    assert "best checkpoint" in rest.stdout
+    again = subprocess.run(
+        [*command, "train", "--resume", "--set", "optim.epochs=3"],
+        cwd=tmp_path, env=environment, text=True, capture_output=True,
+    )  # fmt: skip
+    assert again.returncode == 2
+    assert "cannot go on: optim.epochs was 2, now 3" in again.stderr
+    assert len(again.stderr.splitlines()) == 1
 
 
 def test_a_missing_extra_names_the_install_line() -> None:

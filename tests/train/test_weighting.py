@@ -54,3 +54,14 @@ def test_a_task_without_labels_does_not_break_the_weights() -> None:
     weights.end_epoch(losses(0.4, 0.0, 0.0))
     weights.end_epoch(losses(0.4, 0.0, 0.0))
     assert weights.weights() == pytest.approx(losses(1, 1, 1))
+
+
+def test_a_loss_that_passes_through_zero_does_not_break_the_weights() -> None:
+    # A negative log likelihood may: the ratio of its last two means is then nothing one can exponentiate.
+    weights = DynamicWeights(TASKS)
+    weights.end_epoch(losses(0.4, 1e-9, 0.8))
+    weights.end_epoch(losses(0.2, 3.0, 0.6))
+    assert sum(weights.weights().values()) == pytest.approx(3)
+    weights.end_epoch(losses(-0.4, -5e9, -1e9))
+    assert all(math.isfinite(value) and value >= 0 for value in weights.weights().values())
+    assert sum(weights.weights().values()) == pytest.approx(3)

@@ -1,0 +1,134 @@
+"""Fit the conformal factor of a finished checkpoint anew and store it there: what `defnet calibrate` does.
+
+Split conformal prediction: the interval of every photo is widened by one factor, the finite-sample quantile of the
+ratios |target - fused score| / half width on photos that trained nothing, pooled over data sets. New photos of that
+mixture are then covered at least as often as promised, whatever their errors look like.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from defnet_infer.errors import DatasetError, UsageError
+from defnet_train.batches import PhotoViews
+from defnet_train.checkpoint import load_checkpoint, save_checkpoint
+from defnet_train.config import apply_overrides
+from defnet_train.evaluation import Outputs, figures, predict
+from defnet_train.measuring import SYNTHETIC, may_have_trained, refuse_other_settings, split_anew
+from defnet_train.readers import data_folder
+from defnet_train.run_data import load_data
+from defnet_train.uncertainty import conformal_factor, photos_needed
+
+if TYPE_CHECKING:
+    from defnet_train.listener import Listener
+
+ON_THE_EDGE = 1 + 1e-5
+"""The photo that sets the factor lies on the edge of its interval; float32 rounding must not leave it outside."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What a checkpoint remembers of its calibration."""
+
+    factor: float
+    photos: int
+    """Validation photos it was fitted on."""
+    data: dict[str, int]
+    """Data set -> photos of it among them."""
+    session: int
+    coverage_validation: float
+    """On the photos of the fit: near the level by construction."""
+    coverage_test: float
+    """On photos that neither trained nor calibrated: the figure to trust."""
+    width_test: float
+    """Mean width of the interval there, in score units."""
+    at: str
+    """When, UTC."""
+
+
+def calibrate_checkpoint(
+    path: Path, root: Path, listener: Listener, *, session: int | None = None, settings: tuple[str, ...] = ()
+) -> Calibration:
+    """Fit the factor on the validation part, measure it on the test part, and write both into the checkpoint.
+
+    Weights are untouched; an interrupted write leaves the old file. Where the photos are those of the run, the
+    figures in the checkpoint's record are brought up to date too.
+
+    Args:
+        path: A checkpoint.
+        root: Folder of the data sets.
+        listener: Told about progress.
+        session: Number of the split; None for that of the run.
+        settings: ``table.key=value`` changes of the run's configuration.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be used.
+        DatasetError: If the data cannot be read, or has too few validation photos for the level.
+        UsageError: If photos that trained the model would calibrate it.
+    """
+    refuse_other_settings(settings)
+    model, info = load_checkpoint(path)
+    overrides = [*settings, *([f"data.session={session}"] if session is not None else [])]
+    asked, folder = data_folder(apply_overrides(info.config, overrides), root)
+    same_sets = (asked.data.sets, asked.data.csv) == (info.config.data.sets, info.config.data.csv)
+    if rated := {key: count for key, count in asked.data.sets.items() if key != SYNTHETIC}:
+        asked = replace(asked, data=replace(asked.data, sets=rated))
+    known = set(asked.data.sets) & set(info.config.data.sets)
+    if known and may_have_trained("val", asked.data, info.config.data):
+        raise UsageError(
+            f"session {asked.data.session} of {asked.data.splits} splits would calibrate {path} on photos of "
+            f"{', '.join(sorted(known))} that trained it; leave it out (it was trained on session "
+            f"{info.config.data.session} of {info.config.data.splits} splits), or name other data sets"
+        )
+    data = load_data(asked, folder, used=(("val",), ("test",)))
+    if split_anew(asked.data, data.records, info.config.data, info.record.get("photos", {})):
+        raise UsageError(
+            f"{root} holds more or fewer photos of {', '.join(sorted(known))} than {path} was trained with, so its "
+            "split is another one, and photos that trained it would calibrate it; bring back the photos of the run, "
+            "or name other data sets with --set data.sets"
+        )
+    parts = {part: data.rated(part) for part in ("val", "test")}
+    if len(parts["val"]) < photos_needed():
+        raise DatasetError(
+            f"{len(parts['val'])} rated validation photos in {root} cannot promise 95 % coverage; {photos_needed()} "
+            "are the fewest: add data sets with --set data.sets"
+        )
+    source = PhotoViews(data.records, model.contract().preprocess)
+    model.calibration.fill_(1.0)
+    outputs = {}
+    for part, name in (("val", "validation"), ("test", "test")):
+        listener.stage(f"scoring {name} photos", len(parts[part]))
+        outputs[part] = predict(model, source, parts[part], listener.advance)
+    targets = np.array([record.target for record in data.at(parts["val"])])
+    half = np.diff(outputs["val"]["interval"])[:, 0] / 2
+    factor = ON_THE_EDGE * conformal_factor(np.abs(targets - outputs["val"]["fused_score"]), half)
+    found = {part: figures(_widened(outputs[part], factor), data.at(parts[part])) for part in parts}
+    done = Calibration(
+        factor=factor,
+        photos=len(parts["val"]),
+        data=dict(Counter(record.dataset for record in data.at(parts["val"]))),
+        session=asked.data.session,
+        coverage_validation=found["val"]["coverage"],
+        coverage_test=found["test"]["coverage"],
+        width_test=found["test"]["width"],
+        at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    record = dict(info.record)
+    if same_sets and asked.data.session == info.config.data.session:
+        # The run's own photos: its figures hold the coverage of the factor before.
+        record |= {part: record.get(part, {}) | found[part] for part in parts}
+    model.calibration.fill_(factor)
+    save_checkpoint(path, model, info.config, record | {"calibration": factor, "calibrated": asdict(done)})
+    return done
+
+
+def _widened(outputs: Outputs, factor: float) -> Outputs:
+    """Outputs as a model with this factor gives them, from those of a model with factor 1."""
+    centre = outputs["fused_score"][:, None]
+    return {**outputs, "interval": centre + factor * (outputs["interval"] - centre)}

@@ -1,0 +1,53 @@
+"""`--init`: a run that starts from the weights of another run's checkpoint instead of those of its recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from defnet_infer.errors import CheckpointError
+from defnet_train.checkpoint import NO_WEIGHTS, load_checkpoint
+from defnet_train.config import TrainConfig
+from defnet_train.model import Defnet
+
+
+def bare_model(config: TrainConfig) -> Defnet:
+    """The model of a configuration with random weights: nothing is downloaded, no weights file is wanted."""
+    model = Defnet(dataclasses.replace(config.model, **NO_WEIGHTS), config.loss.overview_gradient)
+    model.config = config.model
+    return model
+
+
+def describe_initial(path: Path, config: TrainConfig) -> dict[str, str]:
+    """Path and SHA-256 of a checkpoint that a run can start from.
+
+    Raises:
+        CheckpointError: If it cannot be read or is of another architecture.
+    """
+    _, info = load_checkpoint(path)
+    if info.config.model.tower != config.model.tower:
+        raise CheckpointError(
+            f"--init {path} holds a {info.config.model.tower} model, the run trains {config.model.tower}; "
+            f"use another recipe or --set model.tower={info.config.model.tower}"
+        )
+    described = {"path": str(path.absolute()), "sha256": info.sha256}
+    load_initial(bare_model(config), described)
+    return described
+
+
+def load_initial(model: Defnet, described: dict[str, str]) -> None:
+    """Give a model the weights of a described checkpoint, uncalibrated.
+
+    Raises:
+        CheckpointError: If the checkpoint is gone, is not the one described, or does not fit the model.
+    """
+    path = Path(described["path"])
+    initial, info = load_checkpoint(path)
+    if info.sha256 != described["sha256"]:
+        raise CheckpointError(f"{path} is not the checkpoint that the run was begun from; start a new run")
+    try:
+        model.load_state_dict(initial.state_dict())
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"--init {path} does not fit {model.config.tower}: {reason}") from error
+    model.calibration.fill_(1.0)

@@ -1,0 +1,86 @@
+"""The photos of a run, which part each belongs to, and a digest that tells whether they are still the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from defnet_infer.errors import DatasetError
+from defnet_train.config import TrainConfig
+from defnet_train.readers import read_all
+from defnet_train.records import ImageRecord
+from defnet_train.splits import split
+
+PARTS = ("train", "val", "test")
+EACH_PART = tuple((part,) for part in PARTS)
+FEWEST_RATED = 5
+"""A correlation of fewer photos says nothing."""
+
+
+@dataclass(frozen=True)
+class RunData:
+    """All photos of a run, and which part each belongs to."""
+
+    records: list[ImageRecord]
+    parts: dict[str, list[int]]
+
+    def at(self, indices: list[int]) -> list[ImageRecord]:
+        """Records by index."""
+        return [self.records[i] for i in indices]
+
+    def of(self, part: str) -> list[ImageRecord]:
+        """Records of a part."""
+        return self.at(self.parts[part])
+
+    def rated(self, part: str) -> list[int]:
+        """Photos of a part that people rated; synthetic copies have only an order."""
+        return [i for i in self.parts[part] if self.records[i].target is not None]
+
+    def series(self, part: str) -> list[int]:
+        """Synthetic copies of a part, and their originals."""
+        return [i for i in self.parts[part] if self.records[i].series]
+
+    def digests(self) -> dict[str, str]:
+        """Per data set a digest of what a run sees of it: names, sizes, scores, labels and the part of every photo.
+
+        Where the data lies does not count, nor do times: data may move to another disk between two runs.
+        """
+        part_of = {index: part for part, indices in self.parts.items() for index in indices}
+        digests = {record.dataset: hashlib.sha256() for record in self.records}
+        sizes: dict[Path, int] = {}  # Many synthetic copies share a file.
+        for index, record in enumerate(self.records):
+            if record.path not in sizes:
+                sizes[record.path] = record.path.stat().st_size
+            facts = (record.path.name, sizes[record.path], record.mos, record.target, record.group)
+            facts += (record.labels, record.kind, record.level, part_of.get(index))
+            digests[record.dataset].update(f"{facts}\n".encode())
+        return {dataset: digest.hexdigest()[:16] for dataset, digest in digests.items()}
+
+
+def load_data(config: TrainConfig, root: Path, used: Sequence[Sequence[str]] = EACH_PART) -> RunData:
+    """Read and split the data sets of a configuration.
+
+    Args:
+        config: The run.
+        root: Folder of the data sets.
+        used: Parts that are needed, in groups that count together.
+
+    Raises:
+        DatasetError: From the readers, or if what is needed is too small to train or to measure on.
+    """
+    records = read_all(root, config.data)
+    chosen = split(records, config.data.session)
+    index = {id(record): i for i, record in enumerate(records)}
+    parts = {name: [index[id(r)] for r in chosen[name]] for name in PARTS}
+    data = RunData(records, parts)
+    for names in used:
+        found = sum(len(data.rated(name)) for name in names)
+        if found < FEWEST_RATED:
+            of = "altogether" if len(names) > 1 else f"in the {names[0]} part of {len(records)}"
+            raise DatasetError(
+                f"only {found} rated photos {of}; {FEWEST_RATED} are needed: add photos, or data sets with --set "
+                "data.sets"
+            )
+    return data

@@ -1,0 +1,100 @@
+"""`defnet evaluate`, `calibrate`, `tables` and `gmad` as they are typed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from defnet_infer.errors import DefnetError, UsageError
+from defnet_train.cli import add_commands
+from tests.train.conftest import Run
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    application = typer.Typer()
+    add_commands(application)
+    return application
+
+
+def test_two_sessions_of_a_recipe_get_their_mean_and_a_folder_for_tables(
+    app: typer.Typer, smoke_run: Run, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(smoke_run.out, tmp_path / "again"))
+    arguments = ["evaluate", str(smoke_run.out), str(other), "--data", str(smoke_run.release.root)]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out")], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "mean" in result.stdout
+    assert "deviation" in result.stdout
+    assert "By distortion type of clive" in result.stdout
+    entries = json.loads((tmp_path / "out" / "evaluation.json").read_text())["evaluations"]
+    assert [entry["session"] for entry in entries] == [1, 1]
+    assert (tmp_path / "out" / "model-2" / "scatter.svg").is_file()
+    made = CliRunner().invoke(
+        app, ["tables", str(tmp_path / "out"), "--out", str(tmp_path / "tables")], catch_exceptions=False
+    )
+    assert made.exit_code == 0
+    assert len(list((tmp_path / "tables").glob("*.md"))) == len(list((tmp_path / "tables").glob("*.csv"))) == 7
+    with (tmp_path / "tables" / "8-cost.csv").open(newline="") as file:
+        counts = {row["model"]: row for row in csv.DictReader(file)}["smoke (1 session)"]
+    assert counts["heads"] == "684", "18 of quality, 270 of scenes, 396 of distortions"
+
+
+def test_gmad_writes_pairs_and_pictures(app: typer.Typer, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(6):
+        Image.new("RGB", (40, 30), (40 * i, 0, 0)).save(photos / f"{i}.png")
+    for name, scores in (("a", (1, 2, 3, 4, 5, 6)), ("b", (6, 1, 5, 2, 4, 3))):
+        lines = ["path,score", *(f"{i}.png,{s}" for i, s in enumerate(scores))]
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    both = [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
+    arguments = ["gmad", *both, "--photos", str(photos), "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    with (tmp_path / "out" / "gmad.csv").open(newline="") as file:
+        first = next(csv.DictReader(file))
+    assert (first["defender"], first["attacker"]) == ("a", "b")
+    assert (first["better"], first["worse"]) == ("0.png", "1.png"), "neighbours for a, six and one for b"
+    assert float(first["attacker_better"]) - float(first["attacker_worse"]) == 5
+    assert (tmp_path / "out" / "gmad.svg").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "best.safetensors"], "no data folder"),
+        (["evaluate", "best.safetensors", "--data", "x", "--part", "tests"], "choose one of train, val, test, all"),
+        (["evaluate", "best.safetensors", "--data", "x"], r"checkpoint best.safetensors not found; train one"),
+        (["evaluate", "model.onnx", "--data", "x"], r"model.onnx"),
+        (["calibrate", "best.safetensors"], "no data folder"),
+        (["calibrate", "model.onnx", "--data", "x"], "calibrate the checkpoint it was made of"),
+        (["tables", "runs", "--out", "tables"], "runs is not a folder"),
+        (["gmad", "a.csv", "a.csv", "--photos", ".", "--out", "out"], "given twice"),
+        (["gmad", "a.csv", "b.csv", "--photos", ".", "--out", "out"], "a.csv not found; make it with: defnet score"),
+    ],
+)
+def test_a_command_typed_wrong_says_what_to_type(
+    app: typer.Typer, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("DEFNET_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, DefnetError)
+    assert message in str(result.exception)
+    assert list(tmp_path.iterdir()) == [], "nothing was written"
+
+
+def test_an_output_that_is_a_file_is_refused_before_any_work(app: typer.Typer, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    for arguments in (["evaluate", "x", "--data", "x"], ["tables", "x"], ["gmad", "a", "b", "--photos", "x"]):
+        result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out")])
+        assert isinstance(result.exception, UsageError)
+        assert "is a file; name a folder" in str(result.exception)
+    assert (tmp_path / "out").read_text() == "mine"

@@ -1,0 +1,180 @@
+"""`defnet evaluate` and `defnet calibrate`: checkpoints, run directories and exported files on rated photos."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from defnet_infer.errors import CheckpointError, DatasetError, UsageError
+from defnet_train.calibration import calibrate_checkpoint
+from defnet_train.checkpoint import load_checkpoint, save_checkpoint
+from defnet_train.config import DataConfig
+from defnet_train.evaluation_files import write_evaluations
+from defnet_train.measuring import Part, Question, evaluate, find_model, may_have_trained, over_sessions
+from defnet_train.run_results import read_results
+from tests.train.conftest import Recorder, Run, make_release
+
+
+def question(run: Run, **changes: object) -> Question:
+    return replace(Question(root=run.release.root), **changes)
+
+
+def test_a_run_directory_stands_for_its_best_checkpoint(smoke_run: Run, tmp_path: Path) -> None:
+    assert find_model(smoke_run.out) == smoke_run.out / "best.safetensors"
+    with pytest.raises(CheckpointError, match=r"holds no best\.safetensors; name a run directory"):
+        find_model(tmp_path)
+
+
+def test_an_evaluation_repeats_the_run_and_leaves_files_that_tables_read(smoke_run: Run, tmp_path: Path) -> None:
+    listener = Recorder()
+    found = evaluate(smoke_run.out, question(smoke_run), listener)
+    assert found.figures["srcc"] == pytest.approx(smoke_run.result["test"]["srcc"], abs=1e-3)
+    assert not found.seen
+    assert listener.advanced == [12], "the test fifth of 60 photos"
+    assert write_evaluations(tmp_path / "out", [found]) == 3
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"evaluation.json", "photos.csv", "scatter.png", "scatter.svg", "uncertainty.png"} <= written
+    with (tmp_path / "out" / "photos.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["path"]).name for row in rows] == [record.path.name for record in found.records]
+    np.testing.assert_allclose([float(row["score"]) for row in rows], found.outputs["score"], atol=1e-6)
+    (result,), _ = read_results(tmp_path / "out")
+    assert result.trained["clive"]["srcc"] == found.figures["datasets"]["clive"]["srcc"]
+    assert result.checkpoint == smoke_run.out / "best.safetensors"
+
+
+def test_an_exported_file_is_measured_by_its_own_session(smoke_run: Run, tiny_model: Path) -> None:
+    asked = question(smoke_run, sets=("clive",), session=1)
+    found = evaluate(tiny_model, asked, Recorder())
+    assert found.config is None
+    assert found.session == 1
+    # The tiny file's fused score is 1 + 4 times the mean of the overview, so it can be had without a session.
+    brightness = [1 + 4 * record.pixels().mean() / 255 for record in found.records]
+    np.testing.assert_allclose(found.outputs["fused_score"], brightness, atol=0.02)
+    assert found.figures["datasets"]["clive"]["photos"] == 12
+
+
+@pytest.mark.parametrize(
+    ("part", "session", "trained_session", "expected"),
+    [
+        ("test", 1, 1, False),
+        ("val", 1, 1, False),
+        ("train", 1, 1, True),
+        ("all", 1, 1, True),
+        ("test", 2, 1, True),
+        ("test", 1, None, False),
+        ("train", 1, None, True),
+    ],
+)
+def test_held_out_photos_are_those_of_the_trained_split(
+    part: Part, session: int, trained_session: int | None, expected: bool
+) -> None:
+    trained = None if trained_session is None else DataConfig(session=trained_session)
+    assert may_have_trained(part, DataConfig(session=session), trained) is expected
+
+
+def test_the_same_session_of_another_kind_of_split_holds_out_other_photos() -> None:
+    asked, trained = DataConfig(splits="liqe"), DataConfig(splits="generated")
+    assert may_have_trained("test", asked, trained)
+    assert not may_have_trained("test", asked, replace(trained, splits="liqe"))
+
+
+def test_a_photo_less_shuffles_a_generated_split_and_is_told(smoke_run: Run, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(smoke_run.release.root, tmp_path / "data"))
+    next((root / "ChallengeDB_release" / "Images").glob("*.bmp")).unlink()
+    asked = Question(root=root, settings=("data.missing=skip",))
+    assert evaluate(smoke_run.out, asked, Recorder()).seen
+    copy = Path(shutil.copytree(smoke_run.out, tmp_path / "run")) / "best.safetensors"
+    with pytest.raises(UsageError, match="more or fewer photos of clive"):
+        calibrate_checkpoint(copy, root, Recorder(), settings=("data.missing=skip",))
+
+
+def test_a_small_csv_file_of_test_photos_alone_can_be_measured(smoke_run: Run, tmp_path: Path) -> None:
+    lines = [
+        f"{name},{score},test"
+        for name, score in zip(smoke_run.release.names[7:], smoke_run.release.scores[7:], strict=True)
+    ]
+    file = smoke_run.release.images / "few.csv"
+    file.write_text("\n".join(["path,mos,split", *lines[:6]]) + "\n")
+    try:
+        assert evaluate(smoke_run.out, Question(root=file), Recorder()).figures["photos"] == 6
+        with pytest.raises(DatasetError, match="only 0 rated photos in the val part of 6; 5 are needed: add photos"):
+            evaluate(smoke_run.out, Question(root=file, part="val"), Recorder())
+    finally:
+        file.unlink()
+
+
+def test_settings_of_a_finished_model_cannot_be_changed(smoke_run: Run) -> None:
+    for ask in (
+        lambda: evaluate(smoke_run.out, question(smoke_run, settings=("model.crop_rule=linspace",)), Recorder()),
+        lambda: calibrate_checkpoint(
+            smoke_run.out / "best.safetensors", smoke_run.release.root, Recorder(), settings=("optim.epochs=3",)
+        ),
+    ):
+        with pytest.raises(UsageError, match="only settings of data can change"):
+            ask()
+
+
+def test_photos_that_may_have_been_trained_on_are_marked(smoke_run: Run) -> None:
+    assert evaluate(smoke_run.out, question(smoke_run, session=2), Recorder()).seen
+
+
+def test_an_unknown_data_set_is_an_error_that_names_those_there_are(smoke_run: Run) -> None:
+    with pytest.raises(UsageError, match="'clvie'"):
+        evaluate(smoke_run.out, question(smoke_run, sets=("clvie",)), Recorder())
+
+
+def test_mean_and_deviation_over_sessions() -> None:
+    means, deviations = over_sessions([{"srcc": 0.7, "plcc": 0.6}, {"srcc": 0.8}, {"srcc": 0.75, "datasets": {}}])
+    assert means == pytest.approx({"srcc": 0.75, "plcc": 0.6})
+    assert deviations["srcc"] == pytest.approx(0.05)
+    assert np.isnan(deviations["plcc"])
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release whose validation tenth has 19 photos."""
+    return make_release(tmp_path_factory.mktemp("larger"), 190, side=224).root
+
+
+def test_calibration_is_stored_and_changes_nothing_else(smoke_run: Run, larger: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(smoke_run.out / "best.safetensors", tmp_path))
+    model, info = load_checkpoint(path)
+    model.calibration.fill_(77.0)  # what was there before must not matter
+    save_checkpoint(
+        path, model, info.config, info.record | {"photos": {"clive": 190}}
+    )  # as if it had been trained there
+    before = load_file(path)
+    done = calibrate_checkpoint(path, larger, Recorder(), settings=('data.labels=""',))
+    assert done.photos == 19
+    assert done.data == {"clive": 19}
+    assert done.coverage_validation == 1.0, "ceil(20 x 0.95) = 19 of 19"
+    after = load_file(path)
+    assert after.pop("calibration") == pytest.approx(done.factor)
+    before.pop("calibration")
+    assert all(np.array_equal(before[name], value) for name, value in after.items())
+    record = load_checkpoint(path)[1].record
+    assert record["calibrated"]["factor"] == record["calibration"] == done.factor
+    assert record["test"]["coverage"] == done.coverage_test
+    assert record["calibrated"]["coverage_test"] == done.coverage_test
+    assert record["epoch"] == info.record["epoch"], "what else the run wrote is kept"
+    assert list(tmp_path.iterdir()) == [path], "nothing is left of the save"
+    again = evaluate(path, Question(root=larger, part="val", settings=('data.labels=""',)), Recorder())
+    assert again.figures["coverage"] == 1.0, "the loaded model has the factor, and the photo on the edge is inside"
+    assert again.figures["width"] == pytest.approx(record["val"]["width"], rel=1e-4)
+
+
+def test_too_few_photos_for_the_level_and_a_foreign_session_are_refused(smoke_run: Run, tmp_path: Path) -> None:
+    path = Path(shutil.copy(smoke_run.out / "best.safetensors", tmp_path))
+    content = path.read_bytes()
+    with pytest.raises(DatasetError, match=r"6 rated validation photos .* 19 are the fewest"):
+        calibrate_checkpoint(path, smoke_run.release.root, Recorder())
+    with pytest.raises(UsageError, match=r"session 2 of generated splits would .* on photos of clive that trained it"):
+        calibrate_checkpoint(path, smoke_run.release.root, Recorder(), session=2)
+    assert path.read_bytes() == content

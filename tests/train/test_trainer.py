@@ -1,0 +1,147 @@
+"""One training step: what is random in it goes on after a restore, and what must be float32 is, whatever autocast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning_fabric
+import pytest
+import torch
+
+from defnet_infer.errors import CheckpointError
+from defnet_train.batches import FeatureViews
+from defnet_train.config import LossConfig, TrainConfig, load_config
+from defnet_train.model import Defnet
+from defnet_train.objective import objective
+from defnet_train.records import ImageRecord
+from defnet_train.run_data import RunData
+from defnet_train.run_state import load_state, save_state
+from defnet_train.trainer import Trainer, restore_generators
+from tests.train.conftest import TINY
+from tests.train.test_model import features
+
+PHOTOS = 12
+
+
+def records() -> list[ImageRecord]:
+    return [
+        ImageRecord(dataset="clive", path=Path("x"), mos=float(i), target=1 + i / 3, group=str(i), labels=None)
+        for i in range(PHOTOS)
+    ]
+
+
+def config_with(*settings: str) -> TrainConfig:
+    return load_config("smoke", ["data.sets={clive = 5}", "optim.clip_norm=0.5", *settings])
+
+
+def trainer_of(config: TrainConfig, precision: str = "32-true") -> Trainer:
+    """A trainer on made-up features of a frozen trunk."""
+    fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1, precision=precision)
+    torch.manual_seed(config.seed)
+    model = Defnet(config.model)
+    width = model.encoder.clip.visual.head.proj.in_features
+    made = torch.randn(PHOTOS, 2, 16, width, generator=torch.Generator().manual_seed(1))
+    data = RunData(records(), {"train": list(range(PHOTOS)), "val": [], "test": []})
+    trainer = Trainer(fabric, config, model, FeatureViews(made), data)
+    trainer.begin_epoch()
+    return trainer
+
+
+def test_dropout_data_order_and_windows_go_on_where_they_were(tmp_path: Path) -> None:
+    config = config_with("model.tower=mobilenetv2_100", "model.dropout=0.5")
+    unbroken = trainer_of(config)
+    for _ in range(2):
+        unbroken.step()
+    save_state(tmp_path / "state.safetensors", unbroken.state())
+    for _ in range(2):
+        unbroken.step()
+    torch.manual_seed(99)
+    other = trainer_of(config)
+    other.restore(load_state(tmp_path / "state.safetensors"))
+    other.begin_epoch()
+    for _ in range(2):
+        other.step()
+    assert other.position == unbroken.position
+    end, same = unbroken.model.state_dict(), other.model.state_dict()
+    assert all(torch.equal(value, same[name]) for name, value in end.items())
+    torch.manual_seed(99)
+    forgetful = trainer_of(config)
+    forgetful.restore(load_state(tmp_path / "state.safetensors"))
+    torch.manual_seed(99)
+    for _ in range(2):
+        forgetful.step()
+    changed = forgetful.model.state_dict()
+    assert not all(torch.equal(value, changed[name]) for name, value in end.items()), "dropout is part of the state"
+
+
+def test_every_process_gets_its_own_generator_back() -> None:
+    states, expected = [], []
+    for seed in (3, 4):
+        torch.manual_seed(seed)
+        states.append(torch.get_rng_state())
+        expected.append(torch.rand(5))
+    for rank in (1, 0):
+        restore_generators({"rng.cpu": torch.stack(states)}, rank, torch.device("cpu"))
+        assert torch.equal(torch.rand(5), expected[rank])
+
+
+def test_a_state_of_another_tower_is_refused() -> None:
+    state = trainer_of(config_with(f"model.tower={TINY}")).state()
+    with pytest.raises(CheckpointError, match="the training state does not fit mobilenetv2_100"):
+        trainer_of(config_with("model.tower=mobilenetv2_100")).restore(state)
+
+
+def test_after_the_towers_everything_is_float32_under_autocast(new_model: Callable[..., Defnet]) -> None:
+    model = new_model(seed=2)
+    crops, overview = features(3, 4), features(3, seed=1)
+    seen: dict[str, torch.Tensor] = {}
+    embed = model._embed
+
+    def spy(views: torch.Tensor, **options: bool) -> torch.Tensor:
+        seen["crops" if views.dim() == 3 else "overview"] = embedded = embed(views, **options)
+        return embedded
+
+    model._embed = spy
+    encode_text = model.encoder.encode_text
+    model.encoder.encode_text = lambda: seen.setdefault("text", encode_text())
+    model.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = model(crops, overview)
+    exact = encode_text()
+    assert 1e-4 < (seen["text"] - exact).abs().max() < 0.1, "the towers did run in bfloat16"
+    # The same embeddings, in float32 from there on.
+    model._embed = lambda views, **_: seen["crops" if views.dim() == 3 else "overview"]
+    full = model(crops, overview)
+    for one, other in zip(_tensors(mixed), _tensors(full), strict=True):
+        assert one.dtype == torch.float32
+        assert torch.equal(one, other)
+    assert torch.allclose(mixed.photo.quality.sum(-1), torch.ones(3), atol=1e-6)
+
+
+def _tensors(nest: object) -> list[torch.Tensor]:
+    if isinstance(nest, torch.Tensor):
+        return [nest]
+    parts = nest.values() if isinstance(nest, dict) else nest
+    return [tensor for part in parts for tensor in _tensors(part)]
+
+
+def test_mixed_precision_trains_float32_weights_on_float32_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_with(f"model.tower={TINY}", 'run.precision="bf16-mixed"')
+    trainer, full = trainer_of(config, "bf16-mixed"), trainer_of(config)
+    seen = []
+
+    def spy(prediction: object, targets: object, weights: object, losses: LossConfig) -> object:
+        assert not torch.is_autocast_enabled("cpu")
+        seen.append({tensor.dtype for tensor in _tensors(prediction)})
+        return objective(prediction, targets, weights, losses)
+
+    monkeypatch.setattr("defnet_train.trainer.objective", spy)
+    for _ in range(3):
+        trainer.step()
+        full.step()
+    assert seen == [{torch.float32}] * 6
+    assert {value.dtype for value in trainer.model.parameters()} == {torch.float32}
+    mixed, exact = trainer.mean_losses(), full.mean_losses()
+    assert mixed != exact
+    assert mixed == pytest.approx(exact, rel=0.05, abs=0.02)
