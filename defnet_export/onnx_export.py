@@ -1,31 +1,33 @@
-"""A checkpoint to one self-contained float32 ONNX file of schema 1, checked before it is kept."""
+"""A checkpoint to one self-contained ONNX file of schema 1, checked before it is kept.
+
+Nothing is written under the final name before the certificate holds, and nothing is left if it does not.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
 import os
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 
 import defnet_infer
-from defnet_export.certificate import Certificate, certify_views
+from defnet_export.certificate import Certificate, certify_photos, certify_views
 from defnet_export.graph import ScoringGraph
-from defnet_infer.errors import GateError, UsageError
+from defnet_export.lowering import OPSET, lower
+from defnet_export.stages import Stages
+from defnet_infer.checking import chosen_photos
+from defnet_infer.errors import CheckpointError, GateError, StorageError, UsageError
+from defnet_infer.parity import Precision
+from defnet_infer.saved_reference import KEY as REFERENCE_KEY
+from defnet_infer.saved_reference import SavedReference
 from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES
+from defnet_infer.torch_reference import TorchReference
+from defnet_infer.verdict import Verdict
 from defnet_train.checkpoint import CheckpointInfo, load_checkpoint
-
-OPSET = 18
-TRACE_BATCH = 3  # a batch of 1 is baked in as a constant by exporters; a prime shows up in no other axis
-FIRST_DTYPES = {"uint8": onnx.TensorProto.UINT8, "float32": onnx.TensorProto.FLOAT}
+from defnet_train.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -37,81 +39,109 @@ class ExportReport:
     opset: int
     nodes: int
     certificate: Certificate
+    """Of every output tensor."""
+    verdict: Verdict
+    """Of photos, from their files on."""
 
 
-def export_onnx(checkpoint: Path, out: Path, *, overwrite: bool = False) -> ExportReport:
+def export_onnx(
+    checkpoint: Path,
+    out: Path,
+    *,
+    precision: Precision = "float32",
+    photos: Path | None = None,
+    count: int | None = None,
+    overwrite: bool = False,
+    stages: Stages | None = None,
+) -> ExportReport:
     """Write the ONNX file of a checkpoint and hold it against PyTorch.
 
     Args:
         checkpoint: Written by `defnet train`.
         out: The file to write.
+        precision: Of the image tower.
+        photos: A folder of photos to hold it on; generated ones if absent.
+        count: Photos at most; None takes the default.
         overwrite: Replace an existing file.
+        stages: Told what is being done.
 
     Raises:
-        UsageError: If `out` exists or its folder does not.
+        UsageError: If `out` exists or its folder does not, there are no photos in `photos`, or int8 is asked for a
+            convolutional tower.
         CheckpointError: If the checkpoint cannot be used.
-        GateError: If the file's outputs differ from PyTorch's by more than the float32 bounds. No file is left.
+        GateError: If the file's outputs differ from PyTorch's by more than the bounds. No file is left.
+        StorageError: If the disk is full or the folder cannot be written. No file is left.
     """
+    stages = stages or Stages(quiet=True)
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists; add --overwrite or choose another --out")
     if not out.parent.is_dir():
         raise UsageError(f"folder {out.parent} does not exist; make it first: mkdir -p {out.parent}")
-    model, info = load_checkpoint(checkpoint)
-    graph = ScoringGraph(model).eval()
-    proto = _to_onnx(graph)
+    if photos is not None:
+        chosen_photos(photos, 1)  # A wrong folder is named now, not after a minute of work.
+    with stages.stage("read the checkpoint and encode its prompts") as stage:
+        model, info = load_checkpoint(checkpoint)
+        refuse_ablation(checkpoint, model.config)
+        graph = ScoringGraph(model).eval()
+        stage.say(f"{model.config.tower}, PyTorch {torch.__version__}")
+    with stages.stage("translate to ONNX") as stage:
+        proto = lower(graph, precision)
+        stage.say(f"opset {OPSET}, {len(proto.graph.node)} nodes, ONNX {onnx.__version__}")
     partial = out.with_name(out.name + ".partial")
     try:
         onnx.save(proto, partial)
-        certificate = certify_views(graph, partial)
-        if not certificate.passed:
-            raise GateError(f"{checkpoint}: the exported file disagrees with PyTorch: {certificate.failures()}")
-        _describe(proto, graph, info, certificate)
-        onnx.checker.check_model(proto, full_check=True)
-        onnx.save(proto, partial)
-        os.replace(partial, out)
+        with stages.stage("compare every output with PyTorch") as stage:
+            certificate = certify_views(graph, partial, precision)
+            if not certificate.passed:
+                raise GateError(f"{checkpoint}: the exported file disagrees with PyTorch: {certificate.failures()}")
+            stage.say(f"score within {certificate.differences['score']:.1e}")
+        with stages.stage("score photos in both") as stage:
+            reference = TorchReference(model, info.sha256)
+            verdict, saved = certify_photos(
+                reference, partial, precision=precision, photos=photos, count=count, advance=stage.advance
+            )
+            if not verdict.passed:
+                raise GateError(f"{checkpoint}: the exported file disagrees with PyTorch: {verdict.failures()}")
+            stage.say(verdict.summary())
+        with stages.stage("write and verify the file") as stage:
+            _describe(proto, graph, info, certificate, verdict, saved)
+            onnx.checker.check_model(proto, full_check=True)
+            onnx.save(proto, partial)
+            os.replace(partial, out)
+            stage.say(f"{out.stat().st_size / 1e6:.1f} MB")
+    except OSError as error:
+        raise StorageError(f"cannot write {out}: {error.strerror or error}; no file was written") from error
     finally:
         partial.unlink(missing_ok=True)
-    return ExportReport(out, out.stat().st_size, OPSET, len(proto.graph.node), certificate)
+    return ExportReport(out, out.stat().st_size, OPSET, len(proto.graph.node), certificate, verdict)
 
 
-def _to_onnx(graph: ScoringGraph) -> onnx.ModelProto:
-    contract = graph.model.contract()
-    rng = np.random.default_rng(0)
-    example = tuple(
-        torch.from_numpy(rng.integers(0, 256, (TRACE_BATCH, *spec.shape[1:]), dtype=np.uint8))
-        for spec in contract.inputs
-    )
-    batch = torch.export.Dim("batch", min=1)
-    with _quiet():
-        program = torch.onnx.export(
-            graph,
-            example,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[spec.name for spec in contract.inputs],
-            output_names=[spec.name for spec in contract.outputs],
-            dynamic_shapes={"crops": {0: batch}, "overview": {0: batch}},
-            external_data=False,
+def refuse_ablation(checkpoint: Path, config: ModelConfig) -> None:
+    """Schema 1 promises scenes, distortions and variances; a model made without them is for comparison only.
+
+    Raises:
+        CheckpointError: If the model cannot keep the promise.
+    """
+    if config.tasks != "q+s+d":
+        raise CheckpointError(
+            f"{checkpoint} was trained on {config.tasks} alone, and an exported file answers q+s+d; measure it with "
+            "defnet evaluate, or train with --set model.tasks=q+s+d"
         )
-    assert program is not None
-    proto = program.model_proto
-    for value, spec in zip([*proto.graph.input, *proto.graph.output], contract.inputs + contract.outputs, strict=True):
-        assert value.name == spec.name, (value.name, spec.name)
-        assert value.type.tensor_type.elem_type == FIRST_DTYPES[spec.dtype], spec.name
-        # The exporter names the dynamic axis after an internal symbol, or differently per output.
-        del value.type.tensor_type.shape.dim[:]
-        for size in spec.shape:
-            dim = value.type.tensor_type.shape.dim.add()
-            if isinstance(size, str):
-                dim.dim_param = size
-            else:
-                dim.dim_value = size
-    # Shapes of inner tensors name the exporter's symbols; readers infer their own.
-    del proto.graph.value_info[:]
-    return proto
+    if config.head.kind == "tied":
+        raise CheckpointError(
+            f"{checkpoint} has the head 'tied', whose variances mean nothing, and an exported file answers with "
+            "variances; measure it with defnet evaluate, or train with --set model.head.kind=linear"
+        )
 
 
-def _describe(proto: onnx.ModelProto, graph: ScoringGraph, info: CheckpointInfo, certificate: Certificate) -> None:
+def _describe(
+    proto: onnx.ModelProto,
+    graph: ScoringGraph,
+    info: CheckpointInfo,
+    certificate: Certificate,
+    verdict: Verdict,
+    saved: SavedReference,
+) -> None:
     """Metadata that makes the file explain itself; `defnet info` prints it."""
     contract = graph.model.contract()
     record = info.record
@@ -122,20 +152,23 @@ def _describe(proto: onnx.ModelProto, graph: ScoringGraph, info: CheckpointInfo,
         "defnet.contract": contract.to_json(),
         "defnet.labels": json.dumps({"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS}),
         "defnet.prompt_preset": contract.prompt_preset,
-        "defnet.precision": "float32",
+        "defnet.precision": verdict.precision,
         "defnet.checkpoint_sha256": info.sha256,
         "defnet.text_embeddings_sha256": graph.text_sha256,
         "defnet.training_data": json.dumps({"recipe": info.config.recipe, "photos": photos}),
         "defnet.license": "Apache-2.0",
         "defnet.calibration": json.dumps(
             {
-                "factor": round(float(graph.model.calibration), 6),
                 "coverage_validation": record.get("val", {}).get("coverage"),
                 "coverage_test": record.get("test", {}).get("coverage"),
+                **record.get("calibrated", {}),  # what `defnet calibrate` stored: also when, and on which photos
+                "factor": round(float(graph.model.calibration), 6),
             }
         ),
         "defnet.measured": json.dumps({part: record.get(part, {}) for part in ("val", "test")}),
-        "defnet.parity": json.dumps(certificate.to_dict()),
+        "defnet.reference_scores": json.dumps(record.get("reference_scores")),
+        "defnet.parity": json.dumps(certificate.to_dict() | {"verdict": verdict.to_json()}),
+        REFERENCE_KEY: saved.to_json(),
         # Well-known keys that other runtimes read.
         "Image.BitmapPixelFormat": "Rgb8",
         "Image.ColorSpaceGamma": "SRGB",
@@ -150,17 +183,3 @@ def _describe(proto: onnx.ModelProto, graph: ScoringGraph, info: CheckpointInfo,
     proto.graph.name = "defnet"
     proto.producer_name, proto.producer_version = "defnet", defnet_infer.__version__
     proto.doc_string = "Blind image quality with uncertainty (DEFNet). Read metadata defnet.contract first."
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter prints its steps and warns about its own internals; none of it is for the user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

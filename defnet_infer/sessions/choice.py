@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from os import PathLike
+from os import PathLike, fspath
 from typing import Literal
 
+from defnet_infer.engine_file import SUFFIX, build_command
 from defnet_infer.errors import SessionError
 from defnet_infer.sessions import BATCH_SIZE, Session
 from defnet_infer.sessions.onnxruntime import Device, OnnxRuntimeSession
@@ -20,23 +21,35 @@ def open_session(
     device: Device = "auto",
     engine: Engine = "auto",
     threads: int = 0,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
 ) -> Session:
     """Load an exported file.
 
     Args:
-        path: The exported file.
+        path: The exported file: ``.onnx`` for ONNX Runtime, ``.plan`` for TensorRT.
         device: ``auto`` takes a GPU where one works. A device asked for by name is used or is an error.
-        engine: ``auto`` takes ONNX Runtime, the only one that this version has.
+        engine: ``auto`` takes the one that the file is for.
         threads: Photos at once on the CPU; 0 takes one per core.
-        batch_size: Photos per call on a GPU.
+        batch_size: Photos per call on a GPU; None takes 8, or what a TensorRT engine was tuned for.
 
     Raises:
+        ArtifactError: If a TensorRT engine lacks its sidecar.
+        MissingExtraError: If TensorRT is needed and not installed.
         SessionError: If what was asked for by name is not there, or the file cannot be loaded.
     """
-    if engine == "tensorrt":
+    name = fspath(path)
+    is_plan = name.endswith(SUFFIX)
+    if engine == "tensorrt" and not is_plan:
         raise SessionError(
-            "--engine tensorrt: TensorRT needs an engine file, which a later version builds; "
-            "score with ONNX Runtime instead: --engine onnxruntime"
+            f"--engine tensorrt: {name} is no TensorRT engine; build one with: {build_command(name)}, or score with "
+            "ONNX Runtime instead: --engine onnxruntime"
         )
-    return OnnxRuntimeSession(path, device=device, threads=threads, batch_size=batch_size)
+    if not is_plan:
+        return OnnxRuntimeSession(path, device=device, threads=threads, batch_size=batch_size or BATCH_SIZE)
+    if engine == "onnxruntime":
+        raise SessionError(f"--engine onnxruntime: {name} is a TensorRT engine; give the .onnx file it was built from")
+    if device == "cpu":
+        raise SessionError(f"--device cpu: {name} is a TensorRT engine and needs a GPU; give the .onnx file instead")
+    from defnet_infer.sessions.tensorrt import TensorRtSession
+
+    return TensorRtSession(path, batch_size=batch_size)

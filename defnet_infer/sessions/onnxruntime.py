@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import queue
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import Any, Literal
@@ -200,3 +200,18 @@ def _why_no_cuda() -> tuple[str, str]:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0][:300]
+
+
+def whole_batches(path: str | PathLike[str]) -> Callable[[npt.NDArray[np.uint8], npt.NDArray[np.uint8]], Outputs]:
+    """A file on the CPU that takes a batch in one call, as other programs may use it; `OnnxRuntimeSession` never does.
+
+    Raises:
+        SessionError: If ONNX Runtime cannot load the file.
+    """
+    session = _open(fspath(path), quiet_options(), ["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+
+    def run(crops: npt.NDArray[np.uint8], overview: npt.NDArray[np.uint8]) -> Outputs:
+        return dict(zip(names, session.run(names, {"crops": crops, "overview": overview}), strict=True))
+
+    return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,8 @@ def read_out_of(model: Defnet, text_EJ: np.ndarray | None = None, dtype: type = 
         calibration=model.calibration.item(),
         local_aggregation=model.config.local_aggregation,
         uncertainty_source=model.config.uncertainty_source,
+        cross_inference=model.config.cross_inference,
+        local_global_average=model.config.local_global_average,
     )
 
 
@@ -40,9 +43,10 @@ def read_out_of(model: Defnet, text_EJ: np.ndarray | None = None, dtype: type = 
 def new_model() -> Callable[..., Defnet]:
     """Build a model whose projection is the identity, so that features are embeddings."""
 
-    def build(aggregation: str, source: str, seed: int = 0) -> Defnet:
+    def build(aggregation: str, source: str, seed: int = 0, **options: Any) -> Defnet:
         torch.manual_seed(seed)
-        config = ModelConfig(tower=TINY, weights="random", local_aggregation=aggregation, uncertainty_source=source)  # type: ignore[arg-type]
+        options |= {"local_aggregation": aggregation, "uncertainty_source": source}
+        config = ModelConfig(tower=TINY, weights="random", **options)
         model = randomise(Defnet(config), seed).eval()
         model.encoder.clip.visual.head = torch.nn.Identity()
         model.calibration.fill_(1.3)

@@ -100,7 +100,10 @@ def test_the_metadata_says_what_the_file_is_and_where_it_came_from(exported, che
         "factor": 1.37,
         "coverage_validation": 0.95,
         "coverage_test": 0.94,
-    }
+        "photos": 93,
+        "data": {"clive": 93},
+        "at": "2025-01-01T00:00:00+00:00",
+    }, "what `defnet calibrate` stored goes along"
     parity = json.loads(metadata["defnet.parity"])
     assert parity["max_difference"]["score"] <= parity["bounds"]["score"]["max"] == 1e-4
 
