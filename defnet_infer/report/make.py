@@ -1,0 +1,164 @@
+"""From a results file to the page: find the photos, make thumbnails, write the file."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from defnet_infer import run_record
+from defnet_infer.contract import Preprocess
+from defnet_infer.errors import DefnetError, UsageError
+from defnet_infer.report import page, payload
+from defnet_infer.report.rows import read_rows
+from defnet_infer.report.thumbnails import SUFFIX, make_thumbnails
+from defnet_infer.results import Row
+
+Thumbnails = Literal["embed", "folder", "none"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written."""
+
+    path: Path
+    bytes: int
+    photos: int
+    failed: int
+    absent: int
+    """Photos that are not where the results file says, and have no picture in the page."""
+
+
+def check_target(out: Path, *, overwrite: bool) -> None:
+    """Refuse a page that cannot be written, before the work.
+
+    Raises:
+        UsageError: If it exists, is not .html, or its folder does not exist.
+    """
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{out}: a report is a page; name it .html")
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists; replace it with --overwrite, or name another file")
+    if not out.parent.is_dir():
+        raise UsageError(f"{out}: the folder {out.parent} does not exist; make it with: mkdir -p {out.parent}")
+
+
+def write_report(
+    results: Path,
+    out: Path,
+    *,
+    thumbnails: Thumbnails = "embed",
+    root: Path | None = None,
+    overwrite: bool = False,
+    begin: Callable[[int], None] = lambda total: None,
+    progress: Callable[[], None] = lambda: None,
+) -> Report:
+    """Make the page of a results file.
+
+    Args:
+        results: ``.csv``, ``.jsonl`` or ``.parquet`` of `defnet score`, also edited by hand.
+        out: The page.
+        thumbnails: Inside the page, in a folder beside it, or none.
+        root: Where the photos lie; default: the working folder, then the folder of the results.
+        overwrite: Replace an existing page.
+        begin: Called with the number of thumbnails to make.
+        progress: Called after each.
+
+    Raises:
+        UsageError: If the results cannot be read, or the page cannot be written there.
+        DefnetError: If the disk is full.
+    """
+    check_target(out, overwrite=overwrite)
+    if root is not None and not root.is_dir():
+        raise UsageError(f"--root {root} is not a folder; name the one that the paths in {results} start from")
+    rows = read_rows(results)
+    record = run_record.read(results)
+    files = [locate(row.path, (root,) if root else (Path(), results.parent)) for row in rows]
+    body = payload.of_rows(rows, files, out.parent, rule_of(record))
+    body |= {"name": results.name, "about": _about(record), "reference": record.get("reference")}
+    return write_page(out, f"{results.name}: {len(rows)} photos", body, rows, files, thumbnails, begin, progress)
+
+
+def write_page(
+    out: Path,
+    title: str,
+    body: dict[str, Any],
+    rows: Sequence[Row],
+    files: Sequence[Path | None],
+    thumbnails: Thumbnails,
+    begin: Callable[[int], None],
+    progress: Callable[[], None],
+) -> Report:
+    """Make thumbnails and write the file, in one step: there is never half a page."""
+    pictures = ["" for _ in rows]
+    partial = out.with_name(out.name + ".part")
+    try:
+        if thumbnails != "none":
+            begin(len(files))
+            made = make_thumbnails(files, progress=progress)
+            pictures = list(_embedded(made) if thumbnails == "embed" else _beside(made, out))
+        text = page.render(title=payload.shown(title), payload=body, thumbnails=pictures)
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, out)
+    except OSError as error:
+        raise DefnetError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    absent = sum(file is None for file in files)
+    return Report(out, out.stat().st_size, len(rows), sum(row.failed for row in rows), absent)
+
+
+def _embedded(made: Iterator[bytes | None]) -> Iterator[str]:
+    for picture in made:
+        yield f"data:image/webp;base64,{base64.b64encode(picture).decode()}" if picture else ""
+
+
+def _beside(made: Iterator[bytes | None], out: Path) -> Iterator[str]:
+    folder = out.with_name(out.stem + "_thumbnails")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for number, picture in enumerate(made):
+        if picture:
+            (folder / f"{number}{SUFFIX}").write_bytes(picture)
+        yield f"./{payload.quoted(folder.name)}/{number}{SUFFIX}" if picture else ""
+
+
+def locate(path: str, roots: Sequence[Path]) -> Path | None:
+    """The photo, if it is a file here; URLs and members of archives are not."""
+    if "://" in path:
+        return None
+    for root in roots:
+        candidate = root / path
+        try:
+            if candidate.is_file():
+                return candidate
+        except (OSError, ValueError):  # A name that no file can have, typed by hand.
+            continue
+    return None
+
+
+def rule_of(record: dict[str, Any]) -> Preprocess | None:
+    """How the run cut its crops, where its record says so."""
+    try:
+        return Preprocess.from_dict(record["preprocess"])
+    except (KeyError, TypeError):
+        return None
+
+
+def _about(record: dict[str, Any]) -> list[list[str]]:
+    """Facts of the run for the page's foot."""
+    model, counts = record.get("model") or {}, record.get("counts") or {}
+    facts = [
+        ("model", model.get("file")),
+        ("model SHA-256", model.get("sha256")),
+        ("device", record.get("device")),
+        ("defnet", (record.get("versions") or {}).get("defnet")),
+        ("photos", counts.get("photos")),
+        ("seconds", record.get("seconds")),
+        ("finished", {True: "yes", False: "no, the run was interrupted"}.get(record.get("finished", ""))),
+    ]
+    return [[name, payload.shown(str(value))] for name, value in facts if value not in (None, "")]
