@@ -1,6 +1,7 @@
 """Open an exported file: check that it is ours, and read what it says about itself.
 
-Only ONNX Runtime is needed, no ONNX library: an exported file carries everything in its metadata.
+Only ONNX Runtime is needed, no ONNX library: an exported file carries everything in its metadata. A TensorRT engine
+carries nothing; its sidecar does.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import hashlib
 import importlib.resources
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from defnet_infer.contract import SCHEMA_VERSION, Contract
+from defnet_infer import hub
+from defnet_infer.contract import END_TO_END, IMAGE, KIND_KEY, SCHEMA_VERSION, Contract, TensorSpec
+from defnet_infer.engine_file import SUFFIX, build_command, read_record, sidecar_path
 from defnet_infer.errors import ArtifactError
 from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES
 
@@ -29,48 +32,93 @@ class Artifact:
     """A verified exported file."""
 
     path: Path
+    name: str
+    """The file's name, or the address it was fetched from."""
     sha256: str
     """Hex digest of the whole file."""
     size: int
     """Bytes."""
     contract: Contract
     metadata: dict[str, str]
-    """Every metadata entry as written; ours begin with ``defnet.``."""
+    """Every metadata entry as written; ours begin with ``defnet.``. A TensorRT engine has those of the ONNX file that
+    it was built from, and its own sidecar as ``defnet.engine``."""
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Artifact:
         """Read and verify an exported file.
 
+        Args:
+            path: The file, or an ``hf://owner/name`` address, which is fetched first.
+
         Raises:
+            UsageError, MissingExtraError: If an address has the wrong form, or `huggingface_hub` is missing.
             ArtifactError: If it is missing, is not ONNX, is not ours, is of another schema, keeps weights in
-                other files, or its tensors are not those of its contract.
+                other files, or its tensors are not those of its contract; or, of a TensorRT engine, if its sidecar
+                is missing or belongs to another engine.
         """
-        path = Path(path)
+        name = str(path) if hub.is_address(path) else Path(path).name
+        path = hub.fetch(str(path)) if hub.is_address(path) else Path(path)
+        if path.suffix == SUFFIX:
+            return cls._open_plan(path)
         sha256, size, external = _scan(path)
         if external:
             raise ArtifactError(
                 f"{path} keeps weights in other files (ONNX external data); a defnet model is one file: {_EXPORT_AGAIN}"
             )
         metadata, tensors = _read_model(path)
-        schema = metadata.get("defnet.schema")
-        if schema is None:
-            raise ArtifactError(
-                f"{path} is an ONNX model but not one of defnet's; make one with: defnet export CHECKPOINT"
-            )
-        if schema != str(SCHEMA_VERSION):
-            raise ArtifactError(
-                f"{path} has schema {schema}, this defnet reads schema {SCHEMA_VERSION}; {_EXPORT_AGAIN}"
-            )
-        missing = [key for key in ("defnet.contract", "defnet.labels") if key not in metadata]
-        if missing:
-            raise ArtifactError(f"{path} lacks the metadata {' and '.join(missing)}; {_EXPORT_AGAIN}")
-        contract = Contract.from_json(metadata["defnet.contract"])
-        _check_labels(path, metadata["defnet.labels"])
-        promised = {spec.name for spec in (*contract.inputs, *contract.outputs)}
+        contract = _verify(path, metadata)
+        artifact = cls(path=path, name=name, sha256=sha256, size=size, contract=contract, metadata=metadata)
+        promised = {spec.name for spec in (*artifact.inputs, *artifact.outputs)}
         if tensors != promised:
             differing = ", ".join(sorted(tensors ^ promised))
             raise ArtifactError(f"{path}: graph and contract disagree about {differing}; {_EXPORT_AGAIN}")
-        return cls(path=path, sha256=sha256, size=size, contract=contract, metadata=metadata)
+        return artifact
+
+    @property
+    def end_to_end(self) -> bool:
+        """Whether it takes a raw photo and makes its views itself."""
+        return self.metadata.get(KIND_KEY) == END_TO_END
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Input tensors in graph order."""
+        return (IMAGE,) if self.end_to_end else self.contract.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Output tensors in graph order."""
+        if not self.end_to_end:
+            return self.contract.outputs
+        return tuple(replace(spec, shape=(1, *spec.shape[1:])) for spec in self.contract.outputs)
+
+    def require_views(self) -> None:
+        """Make sure that the file takes crops and overview.
+
+        Raises:
+            ArtifactError: If it is an end-to-end file.
+        """
+        if self.end_to_end:
+            source = self.path.name.replace(".e2e.onnx", ".onnx")
+            raise ArtifactError(
+                f"{self.path} takes whole photos, for programs that make no crops of their own; defnet makes them, so "
+                f"give the file it was made from: {self.path.with_name(source)}"
+            )
+
+    @classmethod
+    def _open_plan(cls, path: Path) -> Artifact:
+        """A TensorRT engine through its sidecar; whether it runs on this machine is for its session to say."""
+        record = read_record(path)
+        sha256, size, _ = _scan(path)
+        if sha256 != record.plan_sha256:
+            raise ArtifactError(
+                f"{path} is not the engine that {sidecar_path(path).name} describes; build again: "
+                f"{build_command(record.model_file)}"
+            )
+        contract = _verify(path, record.metadata)
+        own = json.loads(record.to_json())
+        del own["metadata"], own["defnet_engine"]
+        metadata = record.metadata | {"defnet.engine": json.dumps(own)}
+        return cls(path=path, name=path.name, sha256=sha256, size=size, contract=contract, metadata=metadata)
 
 
 def builtin_model_path() -> Path:
@@ -112,7 +160,9 @@ def _scan(path: Path) -> tuple[str, int, bool]:
                 external = external or _EXTERNAL_DATA in tail + chunk
                 tail = chunk[-16:]
     except FileNotFoundError as error:
-        raise ArtifactError(f"{path}: there is no such model file; check --model, or leave it out") from error
+        raise ArtifactError(
+            f"{path}: there is no such model file; check its name, or leave it out for the built-in model"
+        ) from error
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
     return digest.hexdigest(), size, external
@@ -135,6 +185,21 @@ def _read_model(path: Path) -> tuple[dict[str, str], set[str]]:
         raise ArtifactError(f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it: {reason}") from error
     tensors = {tensor.name for tensor in (*session.get_inputs(), *session.get_outputs())}
     return dict(session.get_modelmeta().custom_metadata_map), tensors
+
+
+def _verify(path: Path, metadata: dict[str, str]) -> Contract:
+    """The contract, once the metadata is known to be ours, of this schema and whole."""
+    schema = metadata.get("defnet.schema")
+    if schema is None:
+        raise ArtifactError(f"{path} is an ONNX model but not one of defnet's; make one with: defnet export CHECKPOINT")
+    if schema != str(SCHEMA_VERSION):
+        raise ArtifactError(f"{path} has schema {schema}, this defnet reads schema {SCHEMA_VERSION}; {_EXPORT_AGAIN}")
+    missing = [key for key in ("defnet.contract", "defnet.labels") if key not in metadata]
+    if missing:
+        raise ArtifactError(f"{path} lacks the metadata {' and '.join(missing)}; {_EXPORT_AGAIN}")
+    contract = Contract.from_json(metadata["defnet.contract"])
+    _check_labels(path, metadata["defnet.labels"])
+    return contract
 
 
 def _check_labels(path: Path, text: str) -> None:

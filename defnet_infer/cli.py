@@ -23,7 +23,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from defnet_infer.check_command import check
 from defnet_infer.errors import DefnetError, UsageError
+from defnet_infer.report import command as report_command
 
 app = typer.Typer(
     name="defnet",
@@ -33,6 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_MODEL_HELP = "Exported .onnx or .plan, or hf://owner/name; the built-in model if absent."
 SOME_FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 
 
@@ -75,15 +78,19 @@ def score(
         Path | None,
         typer.Option("--out", "-o", help="Results file: .csv, .jsonl or .parquet; CSV on standard output if absent."),
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="Exported .onnx file; the built-in model if absent.")] = None,
+    model: Annotated[str | None, typer.Option(help=_MODEL_HELP)] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
         typer.Option(help="auto takes a GPU where one works; one asked for is used or is an error."),
     ] = "auto",
     engine: Annotated[
-        Literal["auto", "onnxruntime", "tensorrt"], typer.Option(help="What runs the model; auto takes ONNX Runtime.")
+        Literal["auto", "onnxruntime", "tensorrt"],
+        typer.Option(help="What runs the model; auto: as the file asks."),
     ] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Photos handed to a GPU at once.")] = 8,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Photos handed to a GPU at once; 8 if absent, or what a TensorRT engine is made for."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Decode threads; 0 chooses for this machine.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Photos on the CPU at once; 0 takes one per core.")] = 0,
     max_pixels: Annotated[int, typer.Option(min=1, help="Larger photos become rows with an error.")] = 250_000_000,
@@ -97,7 +104,13 @@ def score(
     decode_timeout: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Give up decoding a photo after this time; 0 never.")
     ] = 60,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing results file.")] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="Two more columns: five quality probabilities, the score of every crop.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Also make a page to look at; turns on --details.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the results file: skip photos whose row is there.")
     ] = False,
@@ -125,6 +138,7 @@ def score(
     3 the model, the device or the disk cannot be used, 130 interrupted (Ctrl-C or SIGTERM).
     """
     from defnet_infer import inputs, name_lists
+    from defnet_infer.results import COLUMNS, DETAILED_COLUMNS
     from defnet_infer.resume import RunResults
     from defnet_infer.shards import Shard
 
@@ -135,12 +149,20 @@ def score(
     found = inputs.find(paths or (), listed=listed, shard=part)
     if not found.names and part is None:
         raise UsageError(f"--files-from {files_from} lists nothing; write one photo a line into it")
+    details = details or report is not None
+    if report is not None:
+        from defnet_infer.report.make import check_target
+
+        if out is None:
+            raise UsageError("--report is made of the results file; name one with --out")
+        check_target(report, overwrite=overwrite or resume or retry_failed)
     with RunResults(
         out,
         stream=None if out else sys.stdout.buffer,
         overwrite=overwrite,
         resume=resume,
         retry_failed=retry_failed,
+        columns=DETAILED_COLUMNS if details else COLUMNS,
     ) as results:
         from defnet_infer import run_record
         from defnet_infer import summary as summaries
@@ -168,7 +190,7 @@ def score(
             ) as scorer,
             stop_on_signals(quiet=quiet, resumable=out is not None) as stop,
         ):
-            results.begin({**scorer.origin, "shard": shard})
+            results.begin({**scorer.origin, "details": details, "shard": shard})
             if out is not None:
                 run_record.remove(out)
             if not quiet and "auto" in (device, engine):
@@ -190,7 +212,7 @@ def score(
                 record = run_record.describe(
                     scorer.artifact,
                     scorer.device,
-                    options=scorer.rule_options,
+                    options={**scorer.rule_options, "details": details},
                     scored=results.scored,
                     failed=results.failed,
                     kept=results.kept,
@@ -209,6 +231,8 @@ def score(
             typer.echo(line, err=True)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
+    if out is not None and report is not None and out.exists():
+        report_command.make_report(out, report, "embed", None, overwrite=True, quiet=quiet)
     if results.failed or any(limit.count for limit in limits):
         raise typer.Exit(SOME_FAILED)
 
@@ -243,9 +267,12 @@ def bench(
     paths: Annotated[
         list[str] | None, typer.Argument(help="Photos and folders to time; JPEGs made on the spot if absent.")
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="Exported .onnx file; the built-in model if absent.")] = None,
+    model: Annotated[str | None, typer.Option(help=_MODEL_HELP)] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="As in `defnet score`.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Photos handed to a GPU at once.")] = 8,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Photos handed to a GPU at once; 8 if absent, or what a TensorRT engine is made for."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Decode threads; 0 chooses for this machine.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Photos on the CPU at once; 0 takes one per core.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="Photos to make, or at most to take from PATHS.")] = 64,
@@ -271,7 +298,7 @@ def bench(
 
 @app.command()
 def info(
-    file: Annotated[Path | None, typer.Argument(help="Exported .onnx file; the built-in model if absent.")] = None,
+    file: Annotated[str | None, typer.Argument(help=_MODEL_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
     card: Annotated[bool, typer.Option("--card", help="The model card of the built-in model, Markdown.")] = False,
 ) -> None:
@@ -292,10 +319,16 @@ def info(
         from rich.console import Console
 
         Console().print(describe.as_table(artifact))
+        for certificate in describe.verdicts(artifact):
+            Console().print(certificate.table())
+
+
+app.command()(check)
 
 
 def _mount(command_line: typer.Typer) -> None:
     """Add the commands of the training and export packages where they are installed."""
+    report_command.add_commands(command_line)
     for name in ("defnet_train.cli", "defnet_export.cli"):
         try:
             module = importlib.import_module(name)

@@ -18,6 +18,10 @@ from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES, SCORE_RANGE
 
 SCHEMA_VERSION = 1
 
+KIND_KEY = "defnet.kind"
+END_TO_END = "end_to_end"
+"""Value of the metadata key ``defnet.kind`` in a file that takes a raw photo. Files without the key take views."""
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -27,7 +31,8 @@ class Preprocess:
     """From upright 8-bit sRGB pixels to views. Field order is the order of the steps.
 
     All sizes are pixels. A resized side is ``side * target // short_side`` in integer arithmetic.
-    Filters are Pillow's: the support grows with the shrink factor (antialiased), pixel centres at half.
+    Filters are Pillow's: the support grows with the shrink factor (antialiased), pixel centres at half. A resize
+    goes across first and then down, and rounds to 8 bits after each.
     """
 
     name: str = "defnet"
@@ -45,12 +50,24 @@ class Preprocess:
     """When either side reaches this, windows are `large_stride` apart."""
     crop_rule: Literal["every_nth", "linspace"] = "every_nth"
     """Of n row-major windows take k * (n // crop_count), or k * (n - 1) / (crop_count - 1) rounded half to even."""
-    overview_mode: Literal["squash"] = "squash"
-    """The whole photo, before any shrinking, resized to a square; aspect ratio is not kept."""
+    overview_mode: Literal["squash", "center_crop", "letterbox"] = "squash"
+    """How the photo, before any shrinking, becomes a square. ``squash``: resized whole, aspect ratio not kept.
+    ``center_crop``: the square of its short side, ``(long - short) // 2`` from the edge, cut out, then resized.
+    ``letterbox``: resized to sides of ``max(1, side * crop_size // long_side)``, ``(crop_size - new_side) // 2`` from
+    the edges of a square whose rest is gray 128."""
     overview_filter: Literal["bicubic"] = "bicubic"
     mean: tuple[float, float, float] = CLIP_MEAN
     """Subtracted per channel from pixels in [0, 1]; done inside the graph."""
     std: tuple[float, float, float] = CLIP_STD
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
+        """The rule that `dataclasses.asdict` wrote, through JSON or not.
+
+        Raises:
+            KeyError, TypeError: If it is not one.
+        """
+        return cls(**_known(cls, values))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +77,10 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+
+
+IMAGE = TensorSpec(name="image", dtype="uint8", shape=("height", "width", 3))
+"""The one input of an end-to-end file: an upright RGB photo. Its outputs are the contract's, with a batch of 1."""
 
 
 def _inputs(preprocess: Preprocess) -> tuple[TensorSpec, ...]:
@@ -141,11 +162,11 @@ class Contract:
                     f"{SCHEMA_VERSION}; export it again with this version: defnet export CHECKPOINT"
                 )
             stored = {side: body.pop(side) for side in ("inputs", "outputs")}
-            preprocess = _known(Preprocess, body.pop("preprocess"))
+            preprocess = Preprocess.from_dict(body.pop("preprocess"))
             known = _known(cls, body)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(f"the model file's contract cannot be read ({error}); export it again") from error
-        contract = cls(preprocess=Preprocess(**preprocess), **known)
+        contract = cls(preprocess=preprocess, **known)
         if stored != json.loads(json.dumps({k: [asdict(s) for s in getattr(contract, k)] for k in stored})):
             raise ArtifactError("the model file's contract names other tensors than its schema has; export it again")
         return contract

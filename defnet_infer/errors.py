@@ -8,6 +8,7 @@ DefnetError                    base; the command line prints `str(error)` and ex
 +-- DatasetError       (3)     training data: a label file or a photo is missing or contradicts itself
 +-- TrainingError      (3)     training broke down: a loss is no longer a number
 +-- CheckpointError    (3)     a training checkpoint is missing or belongs to another architecture
++-- StorageError       (3)     a file cannot be written: the disk is full or gone; what it held before is untouched
 +-- MissingExtraError  (3)     the command needs packages that the base install does not bring
 +-- GateError          (4)     a parity or precision gate failed: the numbers are not good enough to ship
 
@@ -54,6 +55,10 @@ class TrainingError(DefnetError):
 
 class CheckpointError(DefnetError):
     """A training checkpoint cannot be used."""
+
+
+class StorageError(DefnetError):
+    """A file cannot be written."""
 
 
 class MissingExtraError(DefnetError):

@@ -25,6 +25,10 @@ V_FLOOR, ALPHA_FLOOR, BETA_FLOOR = 1e-3, 1.0 + 1e-3, 1e-4
 TEMPERED_VIEWS = 4
 """Evidence of any number of crops counts as that of this many: the paper trains with four."""
 Z_975 = 1.959963984540054
+SAMPLE_SEED = 20200626
+
+CrossInference = Literal["tempered", "sum", "sample4"]
+LocalGlobalAverage = Literal["param", "moment"]
 
 
 @dataclass(frozen=True)
@@ -97,12 +101,37 @@ def fuse_tempered(views: Nig, axis: int = -1) -> Nig:
     return fuse(views, axis, weight=TEMPERED_VIEWS / views.delta.shape[axis])
 
 
-def fuse_local_global(local_BV: Nig, overview_B: Nig) -> Nig:
+def sampled_views(count: int) -> list[int]:
+    """Which views stand for all when only four are fused: seeded, so that a photo always scores the same."""
+    chosen = np.random.default_rng(SAMPLE_SEED).permutation(count)[:TEMPERED_VIEWS]
+    return sorted(int(index) for index in chosen)
+
+
+def fuse_crops(views_BV: Nig, rule: CrossInference) -> Nig:
+    """Cross-region fusion at inference, Eq. (18); departure 17.
+
+    Args:
+        views_BV: One NIG per crop, arrays (B, V).
+        rule: ``tempered``: all crops, weighing as four. ``sum``: Eq. (20) over all, whose evidence grows with the
+            crop count. ``sample4``: Eq. (20) over four of them, drawn once and for all.
+    """
+    if rule == "tempered":
+        return fuse_tempered(views_BV)
+    if rule == "sum":
+        return fuse(views_BV)
+    return fuse(views_BV[:, sampled_views(views_BV.delta.shape[1])])
+
+
+def fuse_local_global(local_BV: Nig, overview_B: Nig, average: LocalGlobalAverage = "param") -> Nig:
     """Local-global fusion, Eqs. (24) and (25): each crop with the overview, then the mean of the parameters.
+
+    The mean of parameters is no mixture: crops that disagree leave no trace in it. With ``moment`` the variance of
+    delta between crops is added to the epistemic variance, by fewer virtual observations v (departure 23).
 
     Args:
         local_BV: One NIG per crop, arrays (B, V).
         overview_B: One NIG per whole photo, arrays (B,).
+        average: ``param``, the paper's, or ``moment``.
 
     Returns:
         One NIG per photo, arrays (B,). Its alpha exceeds 2.5, so its Student-t has more than 5 degrees of freedom.
@@ -114,7 +143,11 @@ def fuse_local_global(local_BV: Nig, overview_B: Nig) -> Nig:
         )
     )
     fused_BV = fuse(pairs)
-    return Nig(*(getattr(fused_BV, f.name).mean(axis=-1) for f in fields(Nig)))
+    mean = Nig(*(getattr(fused_BV, f.name).mean(axis=-1) for f in fields(Nig)))
+    if average == "param":
+        return mean
+    total = mean.epistemic + fused_BV.delta.var(axis=-1)
+    return Nig(mean.delta, mean.aleatoric / total, mean.alpha, mean.beta)
 
 
 def t_quantile_975(dof: Array) -> Array:
@@ -175,6 +208,8 @@ class ReadOut:
     calibration: float = 1.0
     local_aggregation: Literal["prob_mean", "logit_mean"] = "prob_mean"
     uncertainty_source: Literal["fusion", "cross"] = "fusion"
+    cross_inference: CrossInference = "tempered"
+    local_global_average: LocalGlobalAverage = "param"
 
 
 def quality_head(quality: Array, read_out: ReadOut) -> Nig:
@@ -211,9 +246,9 @@ def predict(crops_BVE: Array, overview_BE: Array, read_out: ReadOut) -> dict[str
     overview_quality_BQ = marginals(softmax(overview_BE @ read_out.text_EJ))[0]
     local_BV = quality_head(crop_quality_BVQ, read_out)
     if read_out.uncertainty_source == "fusion":
-        nig = fuse_local_global(local_BV, quality_head(overview_quality_BQ, read_out))
+        nig = fuse_local_global(local_BV, quality_head(overview_quality_BQ, read_out), read_out.local_global_average)
     else:
-        nig = fuse_tempered(local_BV)
+        nig = fuse_crops(local_BV, read_out.cross_inference)
     return {
         "score": expected_score(quality),
         "fused_score": nig.delta,

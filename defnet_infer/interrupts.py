@@ -1,4 +1,4 @@
-"""Ctrl-C once: finish the photos in work, keep every row, say how to go on. Twice: stop now. SIGTERM counts alike."""
+"""Ctrl-C once: finish what is in work, keep what is done, say how to go on. Twice: stop now. SIGTERM counts alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def stop_on_signals(*, quiet: bool, resumable: bool) -> Iterator[threading.Event]:
+def stop_on_signals(
+    *,
+    quiet: bool,
+    resumable: bool,
+    finishing: str = "the photos in work are being finished",
+    go_on: str = "the rows are kept, go on with the same command and --resume",
+) -> Iterator[threading.Event]:
     """An event that the first signal sets; the second ends the process with exit code 130.
 
     Ending it needs no care: what is written is whole at any moment. Outside the main thread, where Python allows
@@ -23,17 +29,18 @@ def stop_on_signals(*, quiet: bool, resumable: bool) -> Iterator[threading.Event
 
     Args:
         quiet: Say nothing.
-        resumable: Rows go to a file, so that a second signal can say how to go on.
+        resumable: What is done goes to a file, so that a second signal can say how to go on.
+        finishing: What happens after the first signal.
+        go_on: What to do after the second.
     """
     stop = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
-            go_on = "; the rows are kept, go on with the same command and --resume" if resumable else ""
-            _say(f"stopped at once{go_on}", quiet)
+            _say(f"stopped at once{f'; {go_on}' if resumable else ''}", quiet)
             os._exit(INTERRUPTED)
         stop.set()
-        _say("stopping: the photos in work are being finished; Ctrl-C again stops at once", quiet)
+        _say(f"stopping: {finishing}; Ctrl-C again stops at once", quiet)
 
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -44,6 +51,12 @@ def stop_on_signals(*, quiet: bool, resumable: bool) -> Iterator[threading.Event
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """For a process whose parent gets the same signals and tells it when to stop."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _say(line: str, quiet: bool) -> None:

@@ -20,7 +20,7 @@ from defnet_infer import parquet, run_record
 from defnet_infer.archives import archive_of
 from defnet_infer.errors import DefnetError, UsageError
 from defnet_infer.inputs import order_key
-from defnet_infer.results import COLUMNS, Row, header_line, rows_from_lines
+from defnet_infer.results import COLUMNS, DETAILED_COLUMNS, Row, header_line, rows_from_lines
 from defnet_infer.results_file import PARQUET, ResultsFile, format_of
 
 _SAME = ("model", "contract", "options")
@@ -54,21 +54,22 @@ def merge(out: Path, parts: Sequence[Path], *, overwrite: bool = False) -> dict[
     if len({part.resolve() for part in parts}) < len(parts):
         raise UsageError("a part is named more than once; give each part once")
     record = _joined(parts, [_record(part) for part in parts])
+    columns = DETAILED_COLUMNS if record["options"].get("details") else COLUMNS
     draft = out.with_name(out.name + ".part" + out.suffix)
     with ExitStack() as stack:
         stack.callback(draft.unlink, missing_ok=True)
         streams = []
         for part, of_part in zip(parts, record["parts"], strict=True):
             if part.exists():
-                rows = _rows(part)
+                rows = _rows(part, columns)
                 stack.callback(rows.close)
                 streams.append(_sorted(part, rows, of_part["counts"]["photos"]))
         joined = _merged(streams)
         try:
             if out.suffix.lower() == PARQUET:
-                parquet.write(joined, draft)
+                parquet.write(joined, draft, columns)
             else:
-                with ResultsFile(draft, overwrite=True) as file:
+                with ResultsFile(draft, overwrite=True, columns=columns) as file:
                     for row in joined:
                         file.write(row)
                     file.sync()
@@ -132,17 +133,17 @@ def _essence(value: Any) -> Any:
     return value.get("sha256", value) if isinstance(value, dict) else value
 
 
-def _rows(part: Path) -> Generator[Row, None, None]:
+def _rows(part: Path, columns: Sequence[str]) -> Generator[Row, None, None]:
     """The rows of a part; columns are checked before the first."""
     try:
         if part.suffix.lower() == PARQUET:
             yield from parquet.read(part)
             return
         form = format_of(part)
-        header = header_line(form).encode()
+        header = header_line(form, columns).encode()
         with part.open("rb") as file:
             if file.read(len(header)) != header:
-                raise UsageError(f"{part} has other columns than this defnet writes: {', '.join(COLUMNS)}")
+                raise UsageError(f"{part} has other columns than this defnet writes: {', '.join(columns)}")
             file.seek(0)
             yield from rows_from_lines(file, form)
     except OSError as error:

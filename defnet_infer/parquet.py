@@ -7,13 +7,13 @@ Lines and become Parquet, in row groups of fixed size, when the run ends.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from defnet_infer.errors import MissingExtraError
-from defnet_infer.results import COLUMNS, DECIMALS, Row
+from defnet_infer.results import COLUMNS, DECIMALS, DETAILED_COLUMNS, DETAILS, Row
 
 ROW_GROUP = 10_000
 """Rows held in memory at a time."""
@@ -24,8 +24,8 @@ def check_installed() -> None:
     _pyarrow()
 
 
-def write(rows: Iterable[Row], path: Path) -> None:
-    """Write rows as Parquet, in one step: there is never half a file.
+def write(rows: Iterable[Row], path: Path, columns: Sequence[str] = COLUMNS) -> None:
+    """Write these columns of rows as Parquet, in one step: there is never half a file.
 
     Bytes of a path that are not UTF-8 are written as ``\\xe9``.
 
@@ -34,14 +34,14 @@ def write(rows: Iterable[Row], path: Path) -> None:
         MissingExtraError: If pyarrow is not installed.
     """
     arrow, parquet = _pyarrow()
-    schema = arrow.schema([(name, _type(arrow, name)) for name in COLUMNS])
+    schema = arrow.schema([(name, _type(arrow, name)) for name in columns])
     draft = path.with_name(path.name + ".part")
     try:
         with parquet.ParquetWriter(draft, schema) as writer:
             rest = iter(rows)
             while group := list(islice(rest, ROW_GROUP)):
-                columns = {name: [_storable(getattr(row, name)) for row in group] for name in COLUMNS}
-                writer.write_table(arrow.table(columns, schema=schema), row_group_size=ROW_GROUP)
+                table = {name: [_storable(getattr(row, name)) for row in group] for name in columns}
+                writer.write_table(arrow.table(table, schema=schema), row_group_size=ROW_GROUP)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
@@ -56,11 +56,11 @@ def read(path: Path) -> Iterator[Row]:
     """
     _, parquet = _pyarrow()
     with parquet.ParquetFile(path) as file:
-        if tuple(file.schema_arrow.names) != COLUMNS:
+        if tuple(file.schema_arrow.names) not in (COLUMNS, DETAILED_COLUMNS):
             raise ValueError("other columns")
         for group in range(file.num_row_groups):
             for record in file.read_row_group(group).to_pylist():
-                yield Row(**record)
+                yield Row(**record | {name: tuple(record[name]) for name in DETAILS if name in record})
 
 
 def _pyarrow() -> tuple[Any, Any]:
@@ -73,6 +73,8 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def _type(arrow: Any, name: str) -> Any:
+    if name in DETAILS:
+        return arrow.list_(arrow.float64())
     if name in DECIMALS:
         return arrow.float64()
     return arrow.int32() if name in ("width", "height") else arrow.string()

@@ -116,6 +116,25 @@ def decode(content: Content, max_pixels: int = MAX_PIXELS, *, reduce_to: int = 0
         raise PhotoError(_reason(error)) from error
 
 
+def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height as a file's header says, before EXIF orientation; its pixels are not read.
+
+    Raises:
+        PhotoError: If this is not a photo, or its header is damaged.
+    """
+    _prepare_pillow()
+    try:
+        with _open_file(path) as file:
+            if not file.read(1):
+                raise PhotoError("file is empty")
+            with _identify(file) as image:
+                return image.size
+    except PhotoError:
+        raise
+    except Exception as error:  # See `decode`.
+        raise PhotoError(_reason(error)) from error
+
+
 def _from_array(pixels: npt.NDArray[Any]) -> Image.Image:
     shape = " x ".join(map(str, pixels.shape))
     if pixels.dtype != np.uint8:

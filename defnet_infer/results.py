@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import IO, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from defnet_infer.sessions import Outputs
 from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES
@@ -22,7 +23,10 @@ Format = Literal["csv", "jsonl"]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What is reported for one photo; the fields are the columns, in order. None is an empty cell."""
+    """What is reported for one photo; the fields are the columns, in order. None is an empty cell.
+
+    The last two are details: they are always there in Python, and in a file where `--details` asks for them.
+    """
 
     path: str
     score: float | None = None
@@ -45,6 +49,10 @@ class Row:
     status: str = "error"
     """``ok``, ``ok: <notes>`` or ``error``."""
     error: str = ""
+    quality_probs: tuple[float, ...] = ()
+    """Probabilities of the five quality levels, from bad to perfect."""
+    crop_scores: tuple[float, ...] = ()
+    """Score of each crop, in the order of `views.crop_positions`."""
 
     @property
     def failed(self) -> bool:
@@ -52,11 +60,17 @@ class Row:
         return self.status == "error"
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+DETAILS = ("quality_probs", "crop_scores")
+"""Columns of several numbers."""
+COLUMNS = tuple(field.name for field in fields(Row) if field.name not in DETAILS)
+"""The columns of a results file."""
+DETAILED_COLUMNS = (*COLUMNS, *DETAILS)
+"""Those of one written with `--details`."""
 DECIMALS = {
     **dict.fromkeys(("score", "interval_low", "interval_high", "fused_score"), 4),
     **dict.fromkeys(("aleatoric", "epistemic"), 6),
     **dict.fromkeys(("scene_prob", "distortion_prob"), 4),
+    **dict.fromkeys(DETAILS, 4),
 }
 
 
@@ -84,6 +98,8 @@ def row_from_outputs(
     return Row(
         path=path,
         **rounded,
+        quality_probs=_rounded("quality_probs", outputs["quality"][index]),
+        crop_scores=_rounded("crop_scores", outputs["crop_score"][index]),
         quality=QUALITIES[int(outputs["quality"][index].argmax())],
         scene=SCENES[int(outputs["scene"][index].argmax())],
         distortion=DISTORTIONS[int(outputs["distortion"][index].argmax())],
@@ -93,21 +109,27 @@ def row_from_outputs(
     )
 
 
-def header_line(form: Format) -> str:
+def _rounded(name: str, values: npt.NDArray[Any]) -> tuple[float, ...]:
+    return tuple(round(float(value), DECIMALS[name]) for value in values)
+
+
+def header_line(form: Format, columns: Sequence[str] = COLUMNS) -> str:
     """The line before the first row; empty for JSON Lines."""
-    return ",".join(COLUMNS) + "\n" if form == "csv" else ""
+    return ",".join(columns) + "\n" if form == "csv" else ""
 
 
-def row_line(row: Row, form: Format) -> str:
-    """One row as a line. A CSV line holds line breaks only inside quotes."""
+def row_line(row: Row, form: Format, columns: Sequence[str] = COLUMNS) -> str:
+    """One row as a line. A CSV line holds line breaks only inside quotes; details stand in one cell, with spaces."""
     if form == "jsonl":
-        return json.dumps({name: getattr(row, name) for name in COLUMNS}) + "\n"
-    return ",".join(_quoted(_cell(name, getattr(row, name))) for name in COLUMNS) + "\n"
+        return json.dumps({name: getattr(row, name) for name in columns}) + "\n"
+    return ",".join(_quoted(_cell(name, getattr(row, name))) for name in columns) + "\n"
 
 
-def _cell(name: str, value: str | float | None) -> str:
+def _cell(name: str, value: str | float | tuple[float, ...] | None) -> str:
     if value is None:
         return ""
+    if isinstance(value, tuple):
+        return " ".join(f"{number:.{DECIMALS[name]}f}" for number in value)
     if name in DECIMALS:
         return f"{value:.{DECIMALS[name]}f}"
     text = str(value)
@@ -135,15 +157,19 @@ def rows_from_lines(file: IO[bytes], form: Format) -> Iterator[Row]:
     try:
         if form == "jsonl":
             for line in text:
-                yield Row(**json.loads(line))
+                values = json.loads(line)
+                yield Row(**values | {name: tuple(values[name]) for name in DETAILS if name in values})
         else:
             for record in csv.DictReader(text):
-                yield Row(**{name: _value(name, cell) for name, cell in record.items()})
+                yield Row(**{name: cell_value(name, cell) for name, cell in record.items()})
     finally:
         text.detach()
 
 
-def _value(name: str, cell: str) -> Any:
+def cell_value(name: str, cell: str) -> Any:
+    """What a CSV cell of this column holds; ValueError if it should be a number and is none."""
+    if name in DETAILS:
+        return tuple(float(number) for number in cell.split())
     if name in DECIMALS:
         return float(cell) if cell else None
     if name in ("width", "height"):

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from defnet_infer.errors import DefnetError, UsageError
-from defnet_infer.results import Format, Row, header_line, row_line
+from defnet_infer.results import COLUMNS, Format, Row, header_line, row_line
 
 FORMAT_BY_SUFFIX: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 PARQUET = ".parquet"
@@ -30,14 +31,23 @@ class ResultsFile:
         path: ``.csv`` or ``.jsonl``; None writes CSV to `stream`.
         overwrite: An existing file may be replaced.
         stream: Where rows go without a path, binary.
+        columns: What is written of a row.
 
     Raises:
         UsageError: If the file exists, has another suffix, or cannot be written.
     """
 
-    def __init__(self, path: Path | None, *, overwrite: bool = False, stream: IO[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        overwrite: bool = False,
+        stream: IO[bytes] | None = None,
+        columns: Sequence[str] = COLUMNS,
+    ) -> None:
         assert (path is None) != (stream is None), "either a path or a stream"
         self.path = path
+        self.columns = columns
         self.form: Format = "csv"
         self._good = 0
         self._started = False
@@ -52,11 +62,11 @@ class ResultsFile:
     @property
     def header(self) -> bytes:
         """What stands before the first row."""
-        return header_line(self.form).encode()
+        return header_line(self.form, self.columns).encode()
 
     def encode(self, row: Row) -> bytes:
         """The bytes of one row. A name that is not UTF-8 keeps its own bytes in CSV."""
-        return row_line(row, self.form).encode("utf-8", "surrogateescape")
+        return row_line(row, self.form, self.columns).encode("utf-8", "surrogateescape")
 
     def continue_at(self, position: int) -> None:
         """Keep what stands before `position`, cut off the rest, and append from there."""

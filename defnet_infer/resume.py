@@ -20,7 +20,7 @@ from typing import IO, TypeVar
 from defnet_infer import journal, parquet
 from defnet_infer.errors import DefnetError, UsageError
 from defnet_infer.journal import Entry, Identity, Journal, Origin
-from defnet_infer.results import Row, rows_from_lines
+from defnet_infer.results import COLUMNS, Row, rows_from_lines
 from defnet_infer.results_file import PARQUET, ResultsFile, check_is_new
 
 T = TypeVar("T")
@@ -38,6 +38,7 @@ class RunResults:
         overwrite: Replace existing results.
         resume: Go on with existing results; where there are none, begin.
         retry_failed: Score photos again whose row is an error. Implies `resume`.
+        columns: What is written of a row.
 
     Raises:
         UsageError: If the results exist, or cannot be written or resumed.
@@ -52,6 +53,7 @@ class RunResults:
         overwrite: bool = False,
         resume: bool = False,
         retry_failed: bool = False,
+        columns: Sequence[str] = COLUMNS,
     ) -> None:
         resume = resume or retry_failed
         if resume and overwrite:
@@ -59,6 +61,7 @@ class RunResults:
         if resume and out is None:
             raise UsageError("--resume needs the results file to go on with: --out FILE")
         self.out = out
+        self._columns = columns
         self.resumed = 0
         self.kept = 0
         """Rows of earlier runs that `todo` has skipped so far."""
@@ -85,7 +88,7 @@ class RunResults:
             _finish_rewrite(self._log, self._side)
             if resume and self._parquet is not None and self._parquet.exists() and not self._log.exists():
                 self._unpack(self._parquet, self._log)
-        self._file = ResultsFile(self._log, overwrite=overwrite or resume, stream=stream)
+        self._file = ResultsFile(self._log, overwrite=overwrite or resume, stream=stream, columns=columns)
         if resume:
             try:
                 self._look_back()
@@ -101,7 +104,9 @@ class RunResults:
         with self._log.open("rb") as results:
             head = results.read(len(self._file.header))
             if not self._file.header.startswith(head):
-                raise self._cannot("it has other columns than this defnet writes")
+                raise self._cannot(
+                    "it has other columns than this run writes (with or without --details, or by another defnet)"
+                )
             if not self._side.exists():
                 raise self._cannot(f"there is no {self._side.name} beside it, so what is done cannot be known")
             results.seek(0)
@@ -204,7 +209,7 @@ class RunResults:
                 self._put_in_order()
             if self._parquet is not None and self._log.stat().st_size:
                 with self._log.open("rb") as rows:
-                    parquet.write(rows_from_lines(rows, "jsonl"), self._parquet)
+                    parquet.write(rows_from_lines(rows, "jsonl"), self._parquet, self._columns)
                 self._log.unlink()
         except OSError as error:
             raise DefnetError(
@@ -277,7 +282,7 @@ class RunResults:
             names = [value[0] for value in map(journal.parsed, file) if isinstance(value, list)]
         try:
             draft = _part(log)
-            with ResultsFile(draft.with_suffix(".jsonl"), overwrite=True) as rows:
+            with ResultsFile(draft.with_suffix(".jsonl"), overwrite=True, columns=self._columns) as rows:
                 for row, name in zip(parquet.read(source), names, strict=True):
                     rows.write(Row(**{**vars(row), "path": name}))
             if names:

@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import platform
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PIL import features
 from defnet_infer.artifact import Artifact
 from defnet_infer.errors import DefnetError
 
-_PACKAGES = ("defnet", "numpy", "pillow", "pillow-heif", "onnxruntime", "onnxruntime-gpu", "pyarrow")
+_PACKAGES = ("defnet", "numpy", "pillow", "pillow-heif", "onnxruntime", "onnxruntime-gpu", "tensorrt", "pyarrow")
 
 
 def describe(
@@ -47,8 +48,10 @@ def describe(
         finished: False if it was interrupted.
     """
     return {
-        "model": {"file": artifact.path.name, "sha256": artifact.sha256},
+        "model": {"file": artifact.name, "sha256": artifact.sha256},
         "contract": artifact.contract.fingerprint,
+        "preprocess": asdict(artifact.contract.preprocess),
+        "reference": json.loads(artifact.metadata.get("defnet.reference_scores", "null")),
         "versions": {"python": platform.python_version(), **_versions()},
         "device": device,
         "options": options,
@@ -72,6 +75,15 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:  # One of the two ONNX Runtimes; defnet run from a checkout.
             continue
     return found
+
+
+def read(results: Path) -> dict[str, Any]:
+    """The record beside a results file; empty where there is none, or it is not a record."""
+    try:
+        record = json.loads(path_beside(results).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def path_beside(results: Path) -> Path:

@@ -19,7 +19,7 @@ from defnet_infer.artifact import Artifact, builtin_model_path
 from defnet_infer.deadline import DECODE_SECONDS, Deadline
 from defnet_infer.photos import Photo
 from defnet_infer.results import Row
-from defnet_infer.sessions import BATCH_SIZE, Session
+from defnet_infer.sessions import Session
 from defnet_infer.sessions.choice import Device, Engine, open_session
 from defnet_infer.sources import Source
 
@@ -36,10 +36,12 @@ class Scorer:
         ...     print(row.path, row.score)
 
     Args:
-        model: An exported file; None takes the built-in model.
+        model: An exported file, ``.onnx`` or ``.plan``, or ``hf://owner/name[@revision][/file]``; None takes the
+                built-in model.
         device: ``auto``, ``cpu`` or ``cuda``.
         engine: ``auto``, ``onnxruntime`` or ``tensorrt``.
-        batch_size: Photos handed to the model at once on a GPU; on the CPU each photo is a call of its own.
+        batch_size: Photos handed to the model at once on a GPU, None for 8 or what a TensorRT engine was tuned for; on
+            the CPU each photo is a call of its own.
         workers: Decode threads; None chooses for this machine.
         threads: Photos the CPU works on at once, one thread each; 0 takes one per core.
         max_pixels: Larger photos become error rows.
@@ -49,6 +51,7 @@ class Scorer:
 
     Raises:
         ArtifactError: If the model file cannot be used.
+        MissingExtraError: If the model is a TensorRT engine and TensorRT is not installed.
         SessionError: If the device cannot be used.
     """
 
@@ -58,7 +61,7 @@ class Scorer:
         *,
         device: Device = "auto",
         engine: Engine = "auto",
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         workers: int | None = None,
         threads: int = 0,
         max_pixels: int = photos.MAX_PIXELS,
@@ -67,6 +70,7 @@ class Scorer:
         decode_timeout: float = DECODE_SECONDS,
     ) -> None:
         self.artifact = Artifact.open(builtin_model_path() if model is None else model)
+        self.artifact.require_views()
         self.session: Session = open_session(
             self.artifact.path, device=device, engine=engine, threads=threads, batch_size=batch_size
         )

@@ -57,28 +57,34 @@ class PromptPreset:
     """Write "an" before a vowel. LIQE always writes "a"; its weights were trained on that."""
     full_stop: bool
 
-    def sentence(self, quality: int, scene: int, distortion: int) -> str:
-        """The prompt of one joint class, by ids.
+    def sentence(self, quality: int, scene: int | None, distortion: int | None) -> str:
+        """The prompt of one joint class, by ids; None leaves the words of that task out.
 
         Example:
             >>> PRESETS["paper"].sentence(0, 0, 3)
             'a photo of an animal with blur artifacts, which is of bad quality.'
+            >>> PRESETS["paper"].sentence(0, None, 3)
+            'a photo with blur artifacts, which is of bad quality.'
         """
-        scene_word = self.scene_words[scene]
-        article = "an" if self.article_by_sound and scene_word[0] in "aeiou" else "a"
-        return (
-            f"a photo of {article} {scene_word} with {self.distortion_words[distortion]} artifacts, "
-            f"which is of {QUALITIES[quality]} quality" + ("." if self.full_stop else "")
-        )
+        words = "a photo"
+        if scene is not None:
+            scene_word = self.scene_words[scene]
+            article = "an" if self.article_by_sound and scene_word[0] in "aeiou" else "a"
+            words += f" of {article} {scene_word}"
+        if distortion is not None:
+            words += f" with {self.distortion_words[distortion]} artifacts"
+        return f"{words}, which is of {QUALITIES[quality]} quality" + ("." if self.full_stop else "")
 
-    def sentences(self) -> list[str]:
-        """All 495 prompts in joint order: quality outermost, distortion innermost."""
-        return [
-            self.sentence(q, s, d)
-            for q in range(len(QUALITIES))
-            for s in range(len(SCENES))
-            for d in range(len(DISTORTIONS))
-        ]
+    def sentences(self, *, scene: bool = True, distortion: bool = True) -> list[str]:
+        """All prompts in joint order: quality outermost, distortion innermost.
+
+        Args:
+            scene: Whether they name a scene.
+            distortion: Whether they name a distortion. With both there are 495, with neither five.
+        """
+        scenes: list[int | None] = [*range(len(SCENES))] if scene else [None]
+        distortions: list[int | None] = [*range(len(DISTORTIONS))] if distortion else [None]
+        return [self.sentence(q, s, d) for q in range(len(QUALITIES)) for s in scenes for d in distortions]
 
 
 PRESETS: dict[str, PromptPreset] = {

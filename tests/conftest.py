@@ -138,7 +138,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.lively_model import CONFIG, lively_model
 
     path = tmp_path_factory.mktemp("checkpoint") / "model.safetensors"
-    record = {"photos": {"clive": 7}, "val": {"coverage": 0.95}, "test": {"srcc": 0.5, "coverage": 0.94}}
+    record = {
+        "photos": {"clive": 7},
+        "val": {"coverage": 0.95},
+        "test": {"srcc": 0.5, "coverage": 0.94},
+        "calibrated": {"factor": 1.37, "photos": 93, "data": {"clive": 93}, "at": "2025-01-01T00:00:00+00:00"},
+    }
     save_checkpoint(path, lively_model(), CONFIG, record)
     return path
 
@@ -148,4 +153,4 @@ def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The `ExportReport` of that checkpoint, exported once for all tests."""
     from defnet_export.onnx_export import export_onnx
 
-    return export_onnx(checkpoint, tmp_path_factory.mktemp("exported") / "model.onnx")
+    return export_onnx(checkpoint, tmp_path_factory.mktemp("exported") / "model.onnx", count=4)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "defnet_infer" / "models" / "defnet-lite.onnx"
 BLOCKED = (
     *("torch", "torchvision", "open_clip", "timm", "lightning_fabric", "safetensors"),
-    *("onnx", "onnxscript", "scipy", "tensorrt"),
+    *("onnx", "onnxscript", "scipy", "tensorrt", "cuda"),
 )
 # A None entry makes `import torch` raise ImportError even where torch is installed.
 BLOCK = f"import sys; sys.modules.update(dict.fromkeys({BLOCKED!r}))\n"
@@ -57,9 +57,33 @@ def test_blocking_works_at_all() -> None:
 
 @pytest.mark.parametrize("package", ["defnet_infer"])
 def test_every_scoring_module_imports_without_torch_and_its_company(package: str) -> None:
-    # The TensorRT session is the one module about an optional runtime; it too must import without it.
+    # The modules about TensorRT must import without it too.
     result = run_blocked(f"import importlib\nfor name in {modules(package)!r}: importlib.import_module(name)")
     assert result.returncode == 0, result.stderr
+
+
+def test_only_the_torch_reference_imports_torch_or_training_and_only_inside_functions() -> None:
+    wanted = re.compile(r"^(\s*)(?:import|from) (?:torch|defnet_train)\b", re.MULTILINE)
+    found = {}
+    for path in (ROOT / "defnet_infer").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(r"^if TYPE_CHECKING:\n(?:(?: .*)?\n)+", "", text, flags=re.MULTILINE)
+        if indents := {len(match[1].replace("\n", "")) for match in wanted.finditer(text)}:
+            found[path.name] = min(indents)
+    assert list(found) == ["torch_reference.py"]
+    assert found["torch_reference.py"] > 0, "inside a function"
+
+
+def test_one_module_imports_tensorrt_and_cuda_and_only_inside_functions() -> None:
+    named = re.compile(r"^(\s*)(?:import|from) (?:tensorrt|cuda)\b", re.MULTILINE)
+    found = {
+        str(path.relative_to(ROOT)): {len(match[1].strip("\n")) for match in named.finditer(path.read_text("utf-8"))}
+        for package in ("defnet_infer", "defnet_train", "defnet_export")
+        for path in (ROOT / package).rglob("*.py")
+        if named.search(path.read_text("utf-8"))
+    }
+    assert set(found) == {"defnet_infer/sessions/tensorrt_api.py"}
+    assert min(found["defnet_infer/sessions/tensorrt_api.py"]) > 0
 
 
 def test_scoring_does_not_load_training_behind_ones_back() -> None:
@@ -69,7 +93,9 @@ def test_scoring_does_not_load_training_behind_ones_back() -> None:
     assert result.returncode == 0, result.stderr
     loaded = set(json.loads(result.stdout))
     # Commands of the other packages are mounted from their command files, which import nothing heavy.
-    assert loaded <= {"defnet_train", "defnet_train.cli", "defnet_export", "defnet_export.cli"}
+    light = {"defnet_train", "defnet_train.cli", "defnet_train.extras", "defnet_export", "defnet_export.cli"}
+    light |= {"defnet_export.exported_before", "defnet_export.tensorrt_options"}
+    assert {name for name in loaded if not name.endswith("_command")} <= light
 
 
 def test_a_photo_is_scored_where_torch_is_missing(tmp_path: Path) -> None:

@@ -6,11 +6,20 @@ import csv
 import io
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from defnet_infer.results import COLUMNS, Row, row_from_outputs, row_line, rows_from_lines
+from defnet_infer.results import (
+    COLUMNS,
+    DETAILED_COLUMNS,
+    Row,
+    header_line,
+    row_from_outputs,
+    row_line,
+    rows_from_lines,
+)
 
 GOOD = Row(path="a.jpg", score=3.14159, width=4, height=3, status="ok")
 
@@ -25,6 +34,7 @@ def outputs() -> dict[str, np.ndarray]:
         "quality": np.eye(5, dtype=np.float32)[[0, 4]],
         "scene": np.eye(9, dtype=np.float32)[[2, 8]] * 0.75,
         "distortion": np.eye(11, dtype=np.float32)[[3, 0]] * 0.5,
+        "crop_score": np.array([[1.25, 1.75], [4.0, 4.5]], np.float32),
     }
 
 
@@ -58,6 +68,8 @@ def test_a_row_takes_every_number_of_its_own_photo() -> None:
         width=40,
         height=30,
         status="ok: first frame; enlarged",
+        quality_probs=(0.0, 0.0, 0.0, 0.0, 1.0),
+        crop_scores=(4.0, 4.5),
     )
     other = row_from_outputs("a.jpg", outputs(), 0, width=1, height=1)
     assert (other.score, other.quality, other.scene, other.distortion, other.status) == (
@@ -100,9 +112,12 @@ def test_a_negative_number_is_not_taken_for_a_formula() -> None:
     assert ",-0.2500," in row_line(Row(path="a", interval_low=-0.25), "csv")
 
 
+@pytest.mark.parametrize("columns", [COLUMNS, DETAILED_COLUMNS], ids=["plain", "details"])
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_what_was_written_is_read_back(form: str) -> None:
+def test_what_was_written_is_read_back(form: str, columns: tuple[str, ...]) -> None:
     full = row_from_outputs("b.jpg", outputs(), 1, width=40, height=30, notes=("first frame",))
     rows = [full, Row(path="two\r\nlines, é.jpg", error="file is empty"), Row(path=os.fsdecode(b"caf\xe9.jpg"))]
-    text = "".join([",".join(COLUMNS) + "\n" if form == "csv" else "", *(row_line(row, form) for row in rows)])
+    text = header_line(form, columns) + "".join(row_line(row, form, columns) for row in rows)
+    if columns == COLUMNS:
+        rows[0] = replace(full, quality_probs=(), crop_scores=())
     assert list(rows_from_lines(io.BytesIO(text.encode("utf-8", "surrogateescape")), form)) == rows

@@ -57,8 +57,8 @@ def test_the_device_says_what_really_runs_and_how(tiny_model: Path) -> None:
     session.close()
 
 
-def test_tensorrt_is_not_pretended(tiny_model: Path) -> None:
-    with pytest.raises(SessionError, match=r"--engine tensorrt: .* later version .*: --engine onnxruntime"):
+def test_an_onnx_file_asked_to_run_in_tensorrt_says_how_to_build_an_engine(tiny_model: Path) -> None:
+    with pytest.raises(SessionError, match=r"defnet export .*tiny\.onnx --tensorrt.*: --engine onnxruntime"):
         open_session(tiny_model, engine="tensorrt")
 
 
