@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from defnet_infer import views
@@ -55,10 +56,13 @@ class PhotoViews:
         records: The photos.
         rule: Preprocessing rule.
         workers: Decode threads.
+        scales: Factors by which rated photos are also resized in training.
     """
 
-    def __init__(self, records: Sequence[ImageRecord], rule: Preprocess, workers: int = 4) -> None:
-        self.records, self.rule = records, rule
+    def __init__(
+        self, records: Sequence[ImageRecord], rule: Preprocess, workers: int = 4, scales: Sequence[float] = ()
+    ) -> None:
+        self.records, self.rule, self.scales = records, rule, scales
         self._pool = ThreadPoolExecutor(workers)
 
     def draw(
@@ -66,24 +70,30 @@ class PhotoViews:
     ) -> tuple[Tensor, Tensor]:
         """See `ViewSource.draw`. Windows are drawn from the grid with replacement, as LIQE does."""
         # Numbers are drawn here, in order, so that a batch does not depend on which thread finishes first.
-        draws = [(index, rng.random(crops), bool(rng.integers(2))) for index in indices]
+        draws = [(index, rng.random(crops), bool(rng.integers(2)), self._scale(index, rng)) for index in indices]
         jobs = [self._pool.submit(self._random, *draw) for draw in draws[share]]
         return _stack([job.result() for job in jobs])
 
-    def fixed(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """See `ViewSource.fixed`."""
-        return _stack(list(self._pool.map(self._fixed, indices)))
+    def fixed(self, indices: Sequence[int], scale: float = 1.0) -> tuple[Tensor, Tensor]:
+        """See `ViewSource.fixed`; of the photos resized by a factor."""
+        return _stack(list(self._pool.map(lambda index: self._fixed(index, scale), indices)))
 
-    def _random(self, index: int, draws: np.ndarray, flip: bool) -> tuple[np.ndarray, np.ndarray]:
-        pixels = self.records[index].pixels()
+    def _scale(self, index: int, rng: np.random.Generator) -> float:
+        """As often as `FeatureViews` draws it: one of upright, mirrored, and every scale."""
+        if not self.scales or self.records[index].series:
+            return 1.0
+        return float(rng.choice([1.0, 1.0, *self.scales]))
+
+    def _random(self, index: int, draws: np.ndarray, flip: bool, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        pixels = resized(self.records[index].pixels(), scale, self.rule.crop_size)
         height, width = pixels.shape[:2]
         stride, columns, rows = views.grid(*views.working_size(width, height, self.rule), self.rule)
         chosen = [views.window(int(draw * columns * rows), stride, columns) for draw in draws]
         crops, whole = views.cut(pixels, chosen, self.rule), views.overview(pixels, self.rule)
         return (crops[:, :, ::-1], whole[:, ::-1]) if flip else (crops, whole)
 
-    def _fixed(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        made = views.make(self.records[index].pixels(), self.rule)
+    def _fixed(self, index: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        made = views.make(resized(self.records[index].pixels(), scale, self.rule.crop_size), self.rule)
         return made.crops, made.overview
 
 
@@ -91,12 +101,18 @@ class FeatureViews:
     """Trunk features computed once.
 
     Args:
-        features: Per photo (M, V, F): mirrored or not, view (the overview last). M and V may differ between
-            data sets; a batch of `fixed` needs photos with the same V.
+        features: Per photo (M, V, F): upright, mirrored or resized, view (the overview last). M and V may differ
+            between data sets; a batch of `fixed` needs photos with the same V.
+        begun: The same for a trunk that was stopped before its last stages, which are to be trained later.
     """
 
-    def __init__(self, features: Sequence[Tensor]) -> None:
-        self.features = features
+    def __init__(self, features: Sequence[Tensor], begun: Sequence[Tensor] | None = None) -> None:
+        self.features, self.begun = features, begun
+
+    def thaw(self) -> None:
+        """From now on hand out what goes into the last stages."""
+        assert self.begun is not None
+        self.features = self.begun
 
     def draw(
         self, indices: Sequence[int], crops: int, rng: np.random.Generator, share: slice = EVERYTHING
@@ -114,6 +130,16 @@ class FeatureViews:
         """See `ViewSource.fixed`."""
         upright = torch.stack([self.features[index][0] for index in indices])
         return upright[:, :-1], upright[:, -1]
+
+
+def resized(pixels: np.ndarray, factor: float, least: int) -> np.ndarray:
+    """A photo (height, width, 3) resized by a factor, no side below `least` unless it was."""
+    if factor == 1:
+        return pixels
+    height, width = pixels.shape[:2]
+    size = tuple(max(round(side * factor), min(side, least)) for side in (width, height))
+    method = Image.Resampling.BICUBIC if factor > 1 else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(pixels).resize(size, method))
 
 
 def _stack(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:

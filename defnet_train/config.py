@@ -49,6 +49,9 @@ class DataConfig:
     """Its scores are worse the higher they are."""
     crops: int = 4
     """Windows drawn per photo and step, with replacement (row 28)."""
+    scales: tuple[float, ...] = ()
+    """Factors by which rated photos are also resized in training, their scores kept: a crop of a large photo shows
+    little of it, and photos of other cameras are of other sizes."""
     synthetic_levels: tuple[int, ...] = (1, 3, 5)
     """Levels, 1 to 5, of every distortion in the data set `synthetic`."""
     cache: PathText = ""
@@ -58,6 +61,8 @@ class DataConfig:
         _at_least("data", self, session=1, crops=1)
         if not self.synthetic_levels or not set(self.synthetic_levels) <= {1, 2, 3, 4, 5}:
             raise UsageError(f"data.synthetic_levels = {list(self.synthetic_levels)}: levels are 1 to 5")
+        if not all(0.25 <= scale <= 4 for scale in self.scales):
+            raise UsageError(f"data.scales = {list(self.scales)}: factors from 0.25 to 4, such as [0.72, 1.45]")
         if self.csv_range and not (len(self.csv_range) == 2 and self.csv_range[0] < self.csv_range[1]):
             raise UsageError(
                 f"data.csv_range = {list(self.csv_range)}: write the two ends of the scale, such as [0, 100]"
@@ -163,6 +168,12 @@ class OptimConfig:
     """Largest gradient norm; 0: not clipped."""
     freeze_trunk: bool = False
     """Train everything but the image trunk, on cached trunk features."""
+    thaw_stages: int = 0
+    """Last stages of a frozen multi-level trunk that train after all, on cached activations of those before."""
+    thaw_epoch: int = 0
+    """Epochs before they begin: an untrained projection would spoil them."""
+    trunk_lr: float = 1e-4
+    """Learning rate of these stages."""
     train_text: bool = True
     """False: the text tower keeps its starting weights."""
     learn_kappa: bool = True
@@ -173,6 +184,9 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         _at_least("optim", self, epochs=1, steps_per_epoch=1, encoder_lr=0, head_lr=0, clip_norm=0)
+        _at_least("optim", self, thaw_stages=0, thaw_epoch=0, trunk_lr=0)
+        if self.thaw_stages and not self.freeze_trunk:
+            raise UsageError("optim.thaw_stages is for a frozen trunk; set optim.freeze_trunk = true as well")
 
 
 @dataclass(frozen=True, kw_only=True)

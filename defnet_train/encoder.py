@@ -29,6 +29,8 @@ from defnet_train.joint import TASK_SUBSETS
 from defnet_train.multilevel import FeatureNorm, MultiLevelMobileNet
 
 MAX_LOGIT_SCALE = 100.0
+VIEWS_AT_ONCE = 64
+"""Views that finish a trunk together: more are slower on a CPU, whose caches their activations leave."""
 RGB = tuple[float, float, float]
 
 
@@ -107,11 +109,33 @@ class Encoder(nn.Module):
 
     def trunk_features(self, views_NHWC: Tensor) -> Tensor:
         """Views (..., H, W, 3) with values 0 to 255 to trunk features (..., F)."""
+        return self.trunk(self._pixels(views_NHWC)).unflatten(0, (-1, *views_NHWC.shape[1:-3]))
+
+    def begin_trunk(self, views_NHWC: Tensor, stages: int) -> Tensor:
+        """Views (..., H, W, 3) to what the first stages of a multi-level trunk make of them, (..., G).
+
+        See `MultiLevelMobileNet.begin`.
+        """
+        begun = self.trunk.begin(self._pixels(views_NHWC), stages)
+        return begun.unflatten(0, (-1, *views_NHWC.shape[1:-3]))
+
+    def finish_trunk(self, begun: Tensor, stages: int) -> Tensor:
+        """Trunk features (..., F) from what `begin_trunk` gave for the same number of stages."""
+        few = begun.flatten(0, -2).float().split(VIEWS_AT_ONCE)
+        return torch.cat([self.trunk.finish(some, stages) for some in few]).unflatten(0, begun.shape[:-1])
+
+    def last_stages(self, stages: int) -> list[nn.Parameter]:
+        """Parameters of a multi-level trunk after its first stages."""
+        net = self.trunk.net
+        modules = [*net.blocks[stages:], net.conv_head, net.bn2]
+        return [p for module in modules for p in module.parameters()]
+
+    def _pixels(self, views_NHWC: Tensor) -> Tensor:
         pixels = views_NHWC.float() * self.pixel_scale + self.pixel_shift
         pixels_NCHW = pixels.flatten(0, -4).permute(0, 3, 1, 2)
         if pixels_NCHW.device.type != "cuda":
             pixels_NCHW = pixels_NCHW.contiguous(memory_format=torch.channels_last)
-        return self.trunk(pixels_NCHW).unflatten(0, (-1, *views_NHWC.shape[1:-3]))
+        return pixels_NCHW
 
     def project(self, features: Tensor) -> Tensor:
         """Trunk features (..., F) to unit image embeddings (..., E), in float32."""

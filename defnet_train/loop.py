@@ -20,7 +20,7 @@ from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import TrainConfig
 from defnet_train.epochs import Epochs
 from defnet_train.evaluation import calibrate, figures, predict, reference_scores, series_figures
-from defnet_train.features import trunk_features
+from defnet_train.features import finished_features, trunk_features
 from defnet_train.initial_weights import bare_model, describe_initial, load_initial
 from defnet_train.listener import Interrupted, Listener, Silent, Stoppable
 from defnet_train.model import Defnet
@@ -28,7 +28,7 @@ from defnet_train.parallel import Rank, check_machine, other_processes, start_fa
 from defnet_train.run_data import RunData, load_data
 from defnet_train.run_directory import RunDirectory
 from defnet_train.run_state import RunState, load_state
-from defnet_train.trainer import Trainer
+from defnet_train.trainer import Trainer, first_stages
 
 
 @dataclass(frozen=True)
@@ -140,16 +140,22 @@ def _starting_model(config: TrainConfig, run: RunDirectory, state: RunState | No
 def _view_source(fabric: Fabric, config: TrainConfig, model: Defnet, data: RunData, listener: Listener) -> ViewSource:
     rule = model.contract().preprocess
     if not config.optim.freeze_trunk:
-        return PhotoViews(data.records, rule)
+        return PhotoViews(data.records, rule, scales=config.data.scales)
     listener.stage("features of the frozen trunk", len(data.records))
     cache = Path(config.data.cache) if config.data.cache else None
-    features = []
+    features, begun = [], []
+    stages = first_stages(config, model)
     # Where there is a cache, one process fills it and the others read it.
     with fabric.rank_zero_first() if cache else contextlib.nullcontext():
         for key in config.data.sets:  # One cache file per data set: adding one leaves the others' valid.
             records = [record for record in data.records if record.dataset == key]
-            features += trunk_features(model.encoder, records, rule, cache, listener.advance)
-    return FeatureViews(features)
+            about = (model.encoder, records, rule, cache)
+            found = trunk_features(*about, listener.advance, scales=config.data.scales, stages=stages)
+            if stages:
+                begun += found
+                found = finished_features(*about, found, scales=config.data.scales, stages=stages)
+            features += found
+    return FeatureViews(features, begun or None)
 
 
 def _finish(
@@ -167,6 +173,9 @@ def _finish(
     rated = {part: data.rated(part) for part in ("val", "test")}
     model, info = load_checkpoint(run.best_file)
     model.to(device)
+    model.cached_stages = first_stages(config, model)
+    if isinstance(source, FeatureViews) and source.begun:
+        source.thaw()  # The best epoch may be one before or after the stages began to train: begun fits both.
     factor = calibrate(model, source, rated["val"], data.at(rated["val"]))
     result: dict[str, Any] = {"best_epoch": info.record["epoch"], "calibration": factor}
     for part in ("val", "test"):

@@ -56,6 +56,8 @@ class Defnet(nn.Module):
             for task in self.tasks:
                 self.heads[task + suffix] = make_head(task, TASK_SIZES[task], config.head, self.encoder.embed_dim)
         self.register_buffer("calibration", torch.tensor(1.0))
+        self.cached_stages = 0
+        """Stages of a multi-level trunk that the features given in place of views have passed; 0: all of it."""
 
     def contract(self) -> Contract:
         """What a file exported from this model promises."""
@@ -110,8 +112,11 @@ class Defnet(nn.Module):
         return fuse_local_global(local_BVK, head(whole.of(task), overview_BE), self.config.local_global_average)
 
     def _embed(self, views: Tensor, *, pixels: bool = False) -> Tensor:
-        features = self.encoder.trunk_features(views) if pixels or views.dtype == torch.uint8 else views
-        return self.encoder.project(features)
+        if pixels or views.dtype == torch.uint8:
+            return self.encoder.project(self.encoder.trunk_features(views))
+        return self.encoder.project(
+            self.encoder.finish_trunk(views, self.cached_stages) if self.cached_stages else views
+        )
 
     def _marginals(self, crop_logits_BVJ: Tensor, overview_logits_BJ: Tensor) -> tuple[Marginals, Marginals, Marginals]:
         """Marginals of the photo, of each crop and of the overview."""

@@ -8,6 +8,8 @@ on frozen features ranks test photos with SRCC 0.777 from these features and 0.7
 
 from __future__ import annotations
 
+import math
+
 import timm
 import torch
 from torch import Tensor, nn
@@ -28,24 +30,53 @@ class MultiLevelMobileNet(nn.Module):
         self.net = timm.create_model("mobilenetv2_100", num_classes=0, global_pool="", pad_type="same")
         self.num_features = 2 * sum(_width(self.net.blocks[level]) for level in LEVELS) + self.net.num_features
 
+    @property
+    def stages(self) -> int:
+        """Number of block stages, 7."""
+        return len(self.net.blocks)
+
     def forward(self, pixels_NCHW: Tensor) -> Tensor:
         """Normalised pixels to features (N, F): mean and deviation of each level, then the mean of the last layer."""
-        x = self.net.bn1(self.net.conv_stem(pixels_NCHW))
-        pooled = []
-        for level, block in enumerate(self.net.blocks):
-            x = block(x)
+        x, pooled = self._run(self.net.bn1(self.net.conv_stem(pixels_NCHW)), 0, self.stages)
+        return self._end(x, pooled)
+
+    def begin(self, pixels_NCHW: Tensor, stages: int) -> Tensor:
+        """What the first stages make of pixels: statistics of their levels and the last one's map, (N, P + C * H * W).
+
+        `finish` makes of it what `forward` gives. Where the first stages are frozen, it need be computed only once.
+        """
+        x, pooled = self._run(self.net.bn1(self.net.conv_stem(pixels_NCHW)), 0, stages)
+        return torch.cat([*pooled, x.flatten(1)], dim=1)
+
+    def finish(self, begun: Tensor, stages: int) -> Tensor:
+        """Features (N, F) from what `begin` gave for the same number of stages; H and W must be equal."""
+        width = _width(self.net.blocks[stages - 1])
+        statistics = 2 * sum(_width(self.net.blocks[level]) for level in LEVELS if level < stages)
+        map_NCHW = begun[:, statistics:].unflatten(1, (width, -1)).contiguous()
+        side = math.isqrt(map_NCHW.shape[-1])
+        map_NCHW = map_NCHW.unflatten(2, (side, side)).contiguous(memory_format=torch.channels_last)
+        return self._end(*self._run(map_NCHW, stages, self.stages, [begun[:, :statistics]]))
+
+    def _run(self, x: Tensor, first: int, end: int, pooled: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+        pooled = pooled or []
+        for level in range(first, end):
+            x = self.net.blocks[level](x)
             if level in LEVELS:
                 level_NCHW = x.float()  # A no-op but in an exported half-precision tower: half sums lose digits.
                 mean = level_NCHW.mean(dim=(2, 3), keepdim=True)
                 # In two passes: E[x^2] - E[x]^2 cancels on flat views, where runtimes would then disagree.
                 variance = (level_NCHW - mean).square().mean(dim=(2, 3))
                 pooled += [mean.flatten(1), variance.add(1e-6).sqrt()]
+        return x, pooled
+
+    def _end(self, x: Tensor, pooled: list[Tensor]) -> Tensor:
         x = self.net.bn2(self.net.conv_head(x))
         return torch.cat([*pooled, x.float().mean(dim=(2, 3))], dim=1)
 
 
 def _width(stage: nn.Sequential) -> int:
-    return int(stage[-1].bn3.num_features)
+    block = stage[-1]
+    return int((block.bn3 if hasattr(block, "bn3") else block.bn2).num_features)  # The first stage does not expand.
 
 
 class FeatureNorm(nn.Module):

@@ -26,10 +26,10 @@ from defnet_train.features import FEW_WINDOWS
 from defnet_train.initial_weights import bare_model
 from defnet_train.model import Defnet
 from defnet_train.run_data import PARTS, RunData
-from defnet_train.trainer import adamw
+from defnet_train.trainer import adamw, first_stages, thawed
 
-FLOAT = 4
-"""Bytes of a float32."""
+FLOAT, HALF = 4, 2
+"""Bytes of a float32 and a float16."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,9 @@ def make_plan(config: TrainConfig, data: RunData) -> Plan:
     """
     model = bare_model(config)
     groups = adamw(config, model).param_groups
+    model.cached_stages = first_stages(config, model)
+    for parameter in thawed(config, model):
+        parameter.requires_grad_(True)  # As in the later epochs, which take the most.
     train = data.of("train")
     batch = next(BatchOrder(train, config.data.sets, np.random.default_rng(config.seed)))
     in_batch = Counter(train[i].dataset for i in batch)
@@ -116,7 +119,7 @@ def make_plan(config: TrainConfig, data: RunData) -> Plan:
         gradients=trained,
         moments=2 * trained,
         activations=saved_for_backward(model, rows, config),
-        features=_feature_bytes(model, data) if config.optim.freeze_trunk else 0,
+        features=_feature_bytes(model, data, config) if config.optim.freeze_trunk else 0,
     )
     return Plan(config, photos, parts, memory)
 
@@ -173,7 +176,8 @@ def saved_for_backward(model: Defnet, rows: int, config: TrainConfig) -> int:
         state = {name: mode.from_tensor(t) for name, t in [*model.named_parameters(), *model.named_buffers()]}
         own = {tensor.untyped_storage()._cdata for tensor in state.values()}
         if config.optim.freeze_trunk:
-            crops, overview = torch.empty(*views, _features(model)), torch.empty(rows, _features(model))
+            width = _begun(model) if model.cached_stages else _features(model)
+            crops, overview = torch.empty(*views, width), torch.empty(rows, width)
         else:
             side = Preprocess().crop_size
             crops = torch.empty(*views, side, side, 3, dtype=torch.uint8)
@@ -216,9 +220,20 @@ def _features(model: Defnet) -> int:
     return model.encoder.embed_dim if head is None else head.proj.in_features
 
 
-def _feature_bytes(model: Defnet, data: RunData) -> int:
-    views = sum(len(FEW_WINDOWS) + 1 if r.series else 2 * (Preprocess().crop_count + 1) for r in data.records)
-    return FLOAT * views * _features(model)
+def _begun(model: Defnet) -> int:
+    """Length of what a trunk gives when it is stopped before the stages that train."""
+    side = Preprocess().crop_size
+    with torch.inference_mode():
+        views = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+        return model.encoder.begin_trunk(views, model.cached_stages).shape[-1]
+
+
+def _feature_bytes(model: Defnet, data: RunData, config: TrainConfig) -> int:
+    pictures = 2 + len(config.data.scales)
+    rated = pictures * (Preprocess().crop_count + 1)
+    views = sum(len(FEW_WINDOWS) + 1 if r.series else rated for r in data.records)
+    begun = HALF * _begun(model) if model.cached_stages else 0
+    return views * (FLOAT * _features(model) + begun)
 
 
 def _gigabytes(size: int) -> str:

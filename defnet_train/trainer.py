@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
+from defnet_infer.errors import UsageError
 from defnet_train.batch_order import BatchOrder
 from defnet_train.batches import ViewSource, take, targets_of
 from defnet_train.config import TrainConfig
@@ -24,28 +25,45 @@ from defnet_train.weighting import DynamicWeights
 
 def adamw(config: TrainConfig, model: Defnet) -> torch.optim.AdamW:
     """AdamW with the encoder and the head in groups of their own; what is frozen is in neither."""
+    trunk = thawed(config, model)
     if config.optim.freeze_trunk:
         model.encoder.trunk.requires_grad_(False)
     if not config.optim.train_text:
         for part in model.encoder.text_tower():
             part.requires_grad_(False)
     model.encoder.clip.logit_scale.requires_grad_(config.optim.learn_kappa)
-    return torch.optim.AdamW(
-        [
-            {
-                "name": "encoder",
-                "params": [p for p in model.encoder.parameters() if p.requires_grad],
-                "lr": config.optim.encoder_lr,
-                "weight_decay": config.optim.encoder_weight_decay,
-            },
-            {
-                "name": "heads",
-                "params": list(model.heads.parameters()),
-                "lr": config.optim.head_lr,
-                "weight_decay": 0.0,
-            },
-        ]
-    )
+    decay = config.optim.encoder_weight_decay
+    encoder = [p for p in model.encoder.parameters() if p.requires_grad]
+    groups = [
+        {"name": "encoder", "params": encoder, "lr": config.optim.encoder_lr, "weight_decay": decay},
+        {"name": "heads", "params": list(model.heads.parameters()), "lr": config.optim.head_lr, "weight_decay": 0.0},
+    ]
+    if trunk:
+        groups.append({"name": "trunk", "params": trunk, "lr": config.optim.trunk_lr, "weight_decay": decay})
+    return torch.optim.AdamW(groups)
+
+
+def first_stages(config: TrainConfig, model: Defnet) -> int:
+    """How many stages of a multi-level trunk stay frozen when the others train after all; 0: there are no others.
+
+    Raises:
+        UsageError: If the tower is not such a trunk, or has fewer stages.
+    """
+    last = config.optim.thaw_stages
+    if not last:
+        return 0
+    stages = getattr(model.encoder.trunk, "stages", 0)
+    if not stages:
+        raise UsageError(f"optim.thaw_stages needs a trunk in stages; {config.model.tower} is not: leave it at 0")
+    if last >= stages:
+        raise UsageError(f"optim.thaw_stages = {last}: {config.model.tower} has {stages} stages; one must stay frozen")
+    return int(stages - last)
+
+
+def thawed(config: TrainConfig, model: Defnet) -> list[nn.Parameter]:
+    """Parameters of the last stages of a frozen trunk that train after all."""
+    stages = first_stages(config, model)
+    return model.encoder.last_stages(stages) if stages else []
 
 
 class Trainer:
@@ -66,6 +84,7 @@ class Trainer:
         self._source, self._train = source, data.parts["train"]
         self._targets = scaled_targets(targets_of(data.records), self._train, config.loss.mos_scaling)
         self._moments = adamw(config, model)
+        self._thawed = thawed(config, model)
         self._start_rates = [group["lr"] for group in self._moments.param_groups]
         self._wrapped, self._optimizer = fabric.setup(model, self._moments)
         self._rng = np.random.default_rng(config.seed)
@@ -83,6 +102,11 @@ class Trainer:
         factor = learning_rate_factor(optim.schedule, self.position.epoch, optim.epochs)
         for group, rate in zip(self._moments.param_groups, self._start_rates, strict=True):
             group["lr"] = rate * factor
+        if self._thawed and self.position.epoch >= optim.thaw_epoch:
+            self._source.thaw()
+            self.model.cached_stages = first_stages(self.config, self.model)
+        for parameter in self._thawed:
+            parameter.requires_grad_(self.position.epoch >= optim.thaw_epoch)
         self.model.train()
         self.model.encoder.trunk.eval()  # batch norm must not learn statistics of a few correlated crops
         return self._start_rates[0] * factor
