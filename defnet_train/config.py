@@ -178,9 +178,9 @@ class OptimConfig:
     """False: the text tower keeps its starting weights."""
     learn_kappa: bool = True
     """Row 4."""
-    checkpoint_choice: Literal["quality_best", "avg_best"] = "quality_best"
+    checkpoint_choice: Literal["quality_best", "avg_best", "last"] = "quality_best"
     """Which epoch is kept: the best mean validation SRCC over data sets, or the best mean of that and the accuracies of
-    scene and distortion."""
+    scene and distortion, or the last: where validation photos are few, the best of many epochs is the luckiest."""
 
     def __post_init__(self) -> None:
         _at_least("optim", self, epochs=1, steps_per_epoch=1, encoder_lr=0, head_lr=0, clip_norm=0)

@@ -28,6 +28,10 @@ VIEWS_PER_CALL = 4
 """More views at once are slower on a CPU: their activations leave its caches. Four take half the time of sixteen."""
 FEW_WINDOWS = (1, 5, 9, 13)
 """Of the fifteen scoring windows, those that stand for a synthetic copy: spread over the photo."""
+EVERY_OTHER = [*range(0, Preprocess().crop_count, 2), -1]
+"""Views of a resized photo that are computed: every other window, and the overview."""
+TWICE = [*(position // 2 for position in range(Preprocess().crop_count)), -1]
+"""Which of those stands for each of the fifteen windows and the overview."""
 
 
 def trunk_features(
@@ -53,9 +57,9 @@ def trunk_features(
 
     Returns:
         Per photo (M, V, F) on the CPU. A rated photo has its fifteen scoring windows and the overview, upright,
-        mirrored, and upright at every scale: (2 + scales, 16, F). A synthetic copy, of which there are many, has four
-        of the windows and the overview, upright: (1, 5, F). float32; what a trunk that was stopped gives is large
-        and kept in half precision.
+        mirrored, and upright at every scale: (2 + scales, 16, F); at a scale every other window stands for the next
+        one too. A synthetic copy, of which there are many, has four of the windows and the overview, upright:
+        (1, 5, F). float32; what a trunk that was stopped gives is large and kept in half precision.
 
     Raises:
         PhotoError: If a photo cannot be decoded.
@@ -67,17 +71,19 @@ def trunk_features(
         features: list[Tensor] = []
         for start in range(0, len(records), PHOTOS_PER_BATCH):
             some = range(start, min(start + PHOTOS_PER_BATCH, len(records)))
-            pictures = [_pictures(source, index, scales) for index in some]
-            flat = torch.cat([p.flatten(0, 1) for p in pictures]).to(encoder.pixel_scale.device)
+            pictures = [picture for index in some for picture in _pictures(source, index, scales)]
+            flat = torch.cat(pictures).to(encoder.pixel_scale.device)
             with torch.inference_mode():
                 parts = []
                 for few in flat.split(VIEWS_PER_CALL):
                     found = encoder.begin_trunk(few, stages).half() if stages else encoder.trunk_features(few).float()
                     parts.append(found.cpu())
-            shapes = [p.shape[:2] for p in pictures]
-            for part, shape in zip(torch.cat(parts).split([m * v for m, v in shapes]), shapes, strict=True):
-                features.append(part.unflatten(0, shape))
-            progress(len(pictures))
+            by_picture = iter(torch.cat(parts).split([len(picture) for picture in pictures]))
+            for index in some:
+                count = 1 if records[index].series else 2 + len(scales)
+                whole = [next(by_picture) for _ in range(count)]
+                features.append(torch.stack([*whole[:2], *(views[TWICE] for views in whole[2:])]))
+            progress(len(some))
         return features
 
     return _kept(cache, _key(encoder, records, rule, scales, stages), compute, len(records), progress)
@@ -105,15 +111,17 @@ def finished_features(
     )
 
 
-def _pictures(source: PhotoViews, index: int, scales: Sequence[float]) -> Tensor:
-    """The views of a photo whose features are kept, (M, V, H, W, 3)."""
-    record = source.records[index]
-    crops, overview = source.fixed([index])
-    photo = torch.cat([crops[0], overview])
-    if record.series:
-        return photo[[*FEW_WINDOWS, -1]][None]
-    resized = [torch.cat([crops[0], overview]) for crops, overview in (source.fixed([index], s) for s in scales)]
-    return torch.stack([photo, photo.flip(-2), *resized])
+def _pictures(source: PhotoViews, index: int, scales: Sequence[float]) -> list[Tensor]:
+    """The views of a photo whose features are kept, each (V, H, W, 3): upright, mirrored, and at every scale."""
+
+    def views(scale: float = 1.0) -> Tensor:
+        crops, overview = source.fixed([index], scale)
+        return torch.cat([crops[0], overview])
+
+    if source.records[index].series:
+        return [views()[[*FEW_WINDOWS, -1]]]
+    upright = views()
+    return [upright, upright.flip(-2), *(views(scale)[EVERY_OTHER] for scale in scales)]
 
 
 def _kept(

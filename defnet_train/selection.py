@@ -18,13 +18,14 @@ def checkpoint_figure(choice: str, val_srcc: float, outputs: Outputs, records: S
     """What an epoch is worth.
 
     Args:
-        choice: ``quality_best``: `val_srcc`. ``avg_best``: mean of `val_srcc`, scene accuracy and distortion
-            accuracy, each a mean over data sets; a task that the model or the labels do not have is left out.
+        choice: ``quality_best``: `val_srcc`, and ``last`` too, though it chooses nothing. ``avg_best``: mean of
+            `val_srcc`, scene accuracy and distortion accuracy, each a mean over data sets; a task that the model or
+            the labels do not have is left out.
         val_srcc: Mean over data sets of the SRCC.
         outputs: Of the rated validation photos.
         records: The same photos.
     """
-    if choice == "quality_best":
+    if choice != "avg_best":
         return val_srcc
     targets = targets_of(records)
     keys = np.array([record.dataset for record in records])

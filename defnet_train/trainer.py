@@ -146,7 +146,7 @@ class Trainer:
         self.weights.end_epoch(self.mean_losses())
         position = self.position
         position.entries.append(entry)
-        if figure > position.best_figure:
+        if figure > position.best_figure or self.config.optim.checkpoint_choice == "last":
             position.best_figure, position.best_epoch = figure, position.epoch
         position.epoch += 1
         position.step, position.sums, position.photos, position.seconds = 0, {}, 0, 0.0

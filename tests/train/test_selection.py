@@ -10,6 +10,8 @@ import pytest
 from defnet_train.labels import Labels
 from defnet_train.records import ImageRecord
 from defnet_train.selection import checkpoint_figure
+from tests.train.conftest import TINY
+from tests.train.test_trainer import config_with, trainer_of
 
 
 def photo(dataset: str, labels: Labels | None) -> ImageRecord:
@@ -32,6 +34,17 @@ OUTPUTS = {
 
 def test_quality_best_looks_at_the_correlation_alone() -> None:
     assert checkpoint_figure("quality_best", 0.4, OUTPUTS, RECORDS) == 0.4
+
+
+def test_last_is_the_last_epoch_and_not_the_best() -> None:
+    kept = {}
+    for choice in ("quality_best", "last"):
+        trainer = trainer_of(config_with(f"model.tower={TINY}", f"optim.checkpoint_choice={choice}"))
+        for figure in (0.2, 0.7, 0.5):
+            trainer.position.sums, trainer.position.step = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}, 1
+            trainer.end_epoch({}, figure)
+        kept[choice] = trainer.position.best_epoch
+    assert kept == {"quality_best": 1, "last": 2}
 
 
 def test_avg_best_is_the_mean_of_three_means_over_data_sets() -> None:
