@@ -95,7 +95,7 @@ def test_the_activation_decides_and_can_be_said(tmp_path: Path) -> None:
     torch.save({name: value.half() for name, value in clip.state_dict().items()}, path)
     plain = import_checkpoint(path)
     quick = import_checkpoint(path, tmp_path / "quick.safetensors", activation="quickgelu", preprocess="defnet")
-    assert (plain.config.model.tower, quick.config.model.tower) == ("ViT-B-32", "ViT-B-32-quickgelu")
+    assert (plain.config.model.tower, quick.config.model.tower) == ("ViT-B-32-gelu", "ViT-B-32-quickgelu")
     assert plain.kind == quick.kind == "open-clip"
     assert (plain.config.model.preprocess, quick.config.model.preprocess) == ("liqe", "defnet")
     pixels = torch.from_numpy(picture(224, 224)[None].copy())
