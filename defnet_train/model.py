@@ -5,16 +5,17 @@ Legend: B photo, V view (crop), J joint class, E embedding, F trunk feature, K q
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from defnet_infer.contract import Contract, Preprocess
+from defnet_infer.contract import PREPROCESS_PRESETS, Contract
 from defnet_train.config import ModelConfig
 from defnet_train.encoder import TOWERS, Encoder
 from defnet_train.heads import make_head
-from defnet_train.joint import TASK_SIZES, TASK_SUBSETS, JointReadOut, Marginals
+from defnet_train.joint import TASK_SIZES, TASK_SUBSETS, CountOnce, JointReadOut, Marginals
 from defnet_train.nig import Nig, fuse_crops, fuse_local_global, half_width_95
 
 OVERVIEW = "_overview"
@@ -51,9 +52,12 @@ class Defnet(nn.Module):
             config.tower, config.prompt_preset, config.weights, config.trunk_weights, config.dropout, config.tasks
         )
         self.read_out = JointReadOut(self.tasks)
+        rule = PREPROCESS_PRESETS[config.preprocess]
+        self.count_once = CountOnce(rule.crop_count) if rule.few_windows == "repeat" else None
         self.heads = nn.ModuleDict()
+        self.has_evidence = config.head.kind != "none"
         for suffix in ("",) if config.head.share_overview else ("", OVERVIEW):
-            for task in self.tasks:
+            for task in self.tasks if self.has_evidence else ():
                 self.heads[task + suffix] = make_head(task, TASK_SIZES[task], config.head, self.encoder.embed_dim)
         self.register_buffer("calibration", torch.tensor(1.0))
         self.cached_stages = 0
@@ -67,11 +71,15 @@ class Defnet(nn.Module):
             prompt_preset=self.config.prompt_preset,
             local_aggregation=self.config.local_aggregation,
             uncertainty_source=self.config.uncertainty_source,
-            preprocess=Preprocess(
+            tasks=self.tasks,
+            uncertainty=self.has_evidence,
+            preprocess=dataclasses.replace(
+                PREPROCESS_PRESETS[self.config.preprocess],
                 mean=tower.mean,
                 std=tower.std,
                 crop_rule=self.config.crop_rule,
-                overview_mode=self.config.overview_mode,
+                # Evidence is all that an overview gives; without it none is made.
+                overview_mode=self.config.overview_mode if self.has_evidence else "none",
             ),
         )
 
@@ -85,6 +93,7 @@ class Defnet(nn.Module):
         Under autocast the towers run in its precision; what follows them stays float32. 8 bits of bfloat16
         mantissa on logits up to 100 would be errors of 0.4, and a sum of 495 probabilities would not be 1.
         """
+        assert self.has_evidence, "a model without a head is not trained"
         text_JE = self.encoder.encode_text()
         scale = self.encoder.logit_scale()
         crops_BVE = self._embed(crops)
@@ -121,19 +130,30 @@ class Defnet(nn.Module):
     def _marginals(self, crop_logits_BVJ: Tensor, overview_logits_BJ: Tensor) -> tuple[Marginals, Marginals, Marginals]:
         """Marginals of the photo, of each crop and of the overview."""
         return (
-            self.read_out.marginals(self.read_out.photo_joint(crop_logits_BVJ, self.config.local_aggregation)),
+            self._photo(crop_logits_BVJ),
             self.read_out.marginals(crop_logits_BVJ.softmax(dim=-1)),
             self.read_out.marginals(overview_logits_BJ.softmax(dim=-1)),
         )
 
-    def score_views(self, crops: Tensor, overview: Tensor, text_EJ: Tensor) -> dict[str, Tensor]:
-        """All outputs of schema 1, but for tasks that the model does not have; what the exported graph computes.
+    def _photo(self, crop_logits_BVJ: Tensor) -> Marginals:
+        """Marginals of the photo. Training draws its windows, and one that is drawn twice counts twice."""
+        once = self.count_once is not None and not self.training
+        weights_BV = self.count_once(crop_logits_BVJ) if once else None
+        return self.read_out.marginals(
+            self.read_out.photo_joint(crop_logits_BVJ, self.config.local_aggregation, weights_BV)
+        )
+
+    def score_views(self, crops: Tensor, overview: Tensor | None, text_EJ: Tensor) -> dict[str, Tensor]:
+        """All outputs that the contract names; what the exported graph computes.
 
         Args:
             crops: 8-bit (B, V, H, W, 3), or trunk features (B, V, F).
-            overview: 8-bit (B, H, W, 3), or trunk features (B, F).
+            overview: 8-bit (B, H, W, 3), or trunk features (B, F); not looked at by a model without a head.
             text_EJ: Unit text embeddings times exp(logit_scale), from `text_matrix`.
         """
+        if not self.has_evidence:
+            return self._score_crops(self._embed(crops) @ text_EJ)
+        assert overview is not None
         if crops.dtype == torch.uint8:
             # Joined after the cast: TensorRT reads an 8-bit input through a cast and nothing else.
             embedded_BVE = self._embed(torch.cat([crops.float(), overview.float().unsqueeze(1)], dim=1), pixels=True)
@@ -154,6 +174,16 @@ class Defnet(nn.Module):
             "epistemic": nig.epistemic.squeeze(-1),
             "interval": torch.cat([nig.delta - half, nig.delta + half], dim=-1),
             "nig": torch.cat(list(nig), dim=-1),
+            **{task: photo.of(task) for task in self.tasks},
+            "crop_score": self.read_out.score(crop.quality),
+        }
+
+    def _score_crops(self, logits_BVJ: Tensor) -> dict[str, Tensor]:
+        """What crops alone tell, without evidence."""
+        photo = self._photo(logits_BVJ)
+        crop = self.read_out.marginals(logits_BVJ.softmax(dim=-1))
+        return {
+            "score": self.read_out.score(photo.quality),
             **{task: photo.of(task) for task in self.tasks},
             "crop_score": self.read_out.score(crop.quality),
         }
