@@ -79,10 +79,10 @@ class PhotoViews:
         return _stack(list(self._pool.map(lambda index: self._fixed(index, scale), indices)))
 
     def _scale(self, index: int, rng: np.random.Generator) -> float:
-        """As often as `FeatureViews` draws it: one of upright, mirrored, and every scale."""
+        """As often as `FeatureViews` draws it."""
         if not self.scales or self.records[index].series:
             return 1.0
-        return float(rng.choice([1.0, 1.0, *self.scales]))
+        return (1.0, 1.0, *self.scales)[_picture(2 + len(self.scales), rng)]
 
     def _random(self, index: int, draws: np.ndarray, flip: bool, scale: float) -> tuple[np.ndarray, np.ndarray]:
         pixels = resized(self.records[index].pixels(), scale, self.rule.crop_size)
@@ -120,8 +120,8 @@ class FeatureViews:
         """See `ViewSource.draw`; windows come from those that were computed."""
         drawn, overviews = [], []
         for index in indices:
-            mirrors, count, _ = self.features[index].shape
-            side = self.features[index][int(rng.integers(mirrors))]
+            pictures, count, _ = self.features[index].shape
+            side = self.features[index][_picture(pictures, rng)]
             drawn.append(side[torch.from_numpy(rng.integers(count - 1, size=crops))])
             overviews.append(side[-1])
         return torch.stack(drawn[share]), torch.stack(overviews[share])
@@ -130,6 +130,14 @@ class FeatureViews:
         """See `ViewSource.fixed`."""
         upright = torch.stack([self.features[index][0] for index in indices])
         return upright[:, :-1], upright[:, -1]
+
+
+def _picture(count: int, rng: np.random.Generator) -> int:
+    """Which of upright (0), mirrored (1) and resized pictures: the first two twice as often as each of the others."""
+    if count <= 2:
+        return int(rng.integers(count))
+    drawn = int(rng.integers(count + 2))
+    return drawn if drawn < count else drawn - count
 
 
 def resized(pixels: np.ndarray, factor: float, least: int) -> np.ndarray:
