@@ -62,7 +62,7 @@ def to_end_to_end(proto: onnx.ModelProto) -> onnx.ModelProto:
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     contract = Contract.from_json(metadata["defnet.contract"])
     mode = contract.preprocess.overview_mode
-    if mode != "squash":
+    if mode not in ("squash", "none"):
         raise UsageError(
             f"an end-to-end file squashes the overview, and this model was trained with overview_mode = {mode}; embed "
             "the plain file, whose contract says how its views are made"

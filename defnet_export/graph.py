@@ -29,8 +29,11 @@ class ScoringGraph(nn.Module):
         self.model = model
         self.output_names = [spec.name for spec in model.contract().outputs]
 
-    def forward(self, crops: Tensor, overview: Tensor) -> tuple[Tensor, ...]:
-        """8-bit crops (B, 15, 224, 224, 3) and overview (B, 224, 224, 3) to the outputs in contract order."""
+    def forward(self, crops: Tensor, overview: Tensor | None = None) -> tuple[Tensor, ...]:
+        """8-bit crops (B, 15, 224, 224, 3) and overview (B, 224, 224, 3) to the outputs in contract order.
+
+        A model whose contract names no overview is exported without that argument.
+        """
         outputs = self.model.score_views(crops, overview, self.text_EJ)
         return tuple(outputs[name] for name in self.output_names)
 

@@ -18,6 +18,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from defnet_infer import describe
 from defnet_infer.artifact import Artifact
+from defnet_infer.contract import Contract
 from defnet_infer.errors import StorageError, UsageError
 from defnet_infer.hub import DEFAULT_FILE
 
@@ -80,10 +81,9 @@ def _card(artifact: Artifact, name: str) -> str:
     measured = json.loads(metadata.get("defnet.measured", "{}"))
     data = json.loads(metadata.get("defnet.training_data", "{}"))
     sections = [
-        f"---\n{_front_matter(measured, data, metadata, name).to_yaml()}\n---",
+        f"---\n{_front_matter(measured, data, artifact, name).to_yaml()}\n---",
         f"# {name}",
-        "Blind image quality with uncertainty (DEFNet): a score from 1 (bad) to 5 (perfect) for any photo, a "
-        "calibrated 95 % interval, aleatoric and epistemic variance, and the most likely scene and distortion.",
+        _what(artifact.contract),
         "## Use it",
         "```\npip install 'defnet[hub]'\ndefnet score ./photos --model hf://OWNER/NAME --out results.csv\n```",
         f"Or embed `{DEFAULT_FILE}` in a program of your own: `contract.json`, which is also inside the file, holds "
@@ -109,7 +109,20 @@ def _card(artifact: Artifact, name: str) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _front_matter(measured: dict[str, Any], data: dict[str, Any], metadata: dict[str, str], name: str) -> ModelCardData:
+def _what(contract: Contract) -> str:
+    """What the model tells, in one sentence."""
+    classes = [task for task in contract.tasks if task != "quality"]
+    parts = [
+        "a score from 1 (bad) to 5 (perfect) for any photo",
+        *(["a calibrated 95 % interval, aleatoric and epistemic variance"] if contract.uncertainty else []),
+        *([f"the most likely {' and '.join(classes)}"] if classes else []),
+    ]
+    kind = "with uncertainty (DEFNet)" if contract.uncertainty else "without uncertainty"
+    told = ", ".join(parts[:-1]) + (", and " if len(parts) > 1 else "") + parts[-1]
+    return f"Blind image quality {kind}: {told}."
+
+
+def _front_matter(measured: dict[str, Any], data: dict[str, Any], artifact: Artifact, name: str) -> ModelCardData:
     test = measured.get("test", {})
     # The Hub wants data sets by name; of several pooled ones the figure belongs to none.
     rated = [key for key in data.get("photos", {}) if key != "synthetic"]
@@ -127,10 +140,15 @@ def _front_matter(measured: dict[str, Any], data: dict[str, Any], metadata: dict
         if len(rated) == 1 and key in test
     ]
     return ModelCardData(
-        license=metadata.get("defnet.license", "other").lower(),
+        license=artifact.metadata.get("defnet.license", "other").lower(),
         library_name="defnet",
         pipeline_tag="image-classification",
-        tags=["image-quality-assessment", "no-reference", "uncertainty", "onnx"],
+        tags=[
+            "image-quality-assessment",
+            "no-reference",
+            *(["uncertainty"] if artifact.contract.uncertainty else []),
+            "onnx",
+        ],
         metrics=[key for key in _METRICS if key in test] or None,
         eval_results=results or None,
         model_name=name,

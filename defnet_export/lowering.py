@@ -52,7 +52,7 @@ def _to_onnx(graph: ScoringGraph) -> onnx.ModelProto:
             opset_version=OPSET,
             input_names=[spec.name for spec in contract.inputs],
             output_names=[spec.name for spec in contract.outputs],
-            dynamic_shapes={"crops": {0: batch}, "overview": {0: batch}},
+            dynamic_shapes=tuple({0: batch} for _ in contract.inputs),
             external_data=False,
         )
     assert program is not None

@@ -117,16 +117,11 @@ def export_onnx(
 
 
 def refuse_ablation(checkpoint: Path, config: ModelConfig) -> None:
-    """Schema 1 promises scenes, distortions and variances; a model made without them is for comparison only.
+    """A file whose variances mean nothing must not leave the house; without any it may, and its contract says so.
 
     Raises:
         CheckpointError: If the model cannot keep the promise.
     """
-    if config.tasks != "q+s+d":
-        raise CheckpointError(
-            f"{checkpoint} was trained on {config.tasks} alone, and an exported file answers q+s+d; measure it with "
-            "defnet evaluate, or train with --set model.tasks=q+s+d"
-        )
     if config.head.kind == "tied":
         raise CheckpointError(
             f"{checkpoint} has the head 'tied', whose variances mean nothing, and an exported file answers with "
@@ -146,6 +141,7 @@ def _describe(
     contract = graph.model.contract()
     record = info.record
     photos = record.get("photos", {})
+    imported = record.get("imported")
     metadata = {
         "defnet.schema": str(contract.schema),
         "defnet.version": defnet_infer.__version__,
@@ -156,15 +152,8 @@ def _describe(
         "defnet.checkpoint_sha256": info.sha256,
         "defnet.text_embeddings_sha256": graph.text_sha256,
         "defnet.training_data": json.dumps({"recipe": info.config.recipe, "photos": photos}),
-        "defnet.license": "Apache-2.0",
-        "defnet.calibration": json.dumps(
-            {
-                "coverage_validation": record.get("val", {}).get("coverage"),
-                "coverage_test": record.get("test", {}).get("coverage"),
-                **record.get("calibrated", {}),  # what `defnet calibrate` stored: also when, and on which photos
-                "factor": round(float(graph.model.calibration), 6),
-            }
-        ),
+        # What was imported stays under the licence that it came with, which its file does not tell.
+        "defnet.license": "other" if imported else "Apache-2.0",
         "defnet.measured": json.dumps({part: record.get(part, {}) for part in ("val", "test")}),
         "defnet.reference_scores": json.dumps(record.get("reference_scores")),
         "defnet.parity": json.dumps(certificate.to_dict() | {"verdict": verdict.to_json()}),
@@ -174,6 +163,17 @@ def _describe(
         "Image.ColorSpaceGamma": "SRGB",
         "Image.NominalPixelRange": "NominalRange_0_255",
     }
+    if imported:
+        metadata["defnet.imported"] = json.dumps(imported)
+    if contract.uncertainty:
+        metadata["defnet.calibration"] = json.dumps(
+            {
+                "coverage_validation": record.get("val", {}).get("coverage"),
+                "coverage_test": record.get("test", {}).get("coverage"),
+                **record.get("calibrated", {}),  # what `defnet calibrate` stored: also when, and on which photos
+                "factor": round(float(graph.model.calibration), 6),
+            }
+        )
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, metadata)
     # The exporter notes source lines of the machine it ran on at every node.
@@ -182,4 +182,5 @@ def _describe(
         part.doc_string = ""
     proto.graph.name = "defnet"
     proto.producer_name, proto.producer_version = "defnet", defnet_infer.__version__
-    proto.doc_string = "Blind image quality with uncertainty (DEFNet). Read metadata defnet.contract first."
+    what = "with uncertainty (DEFNet)" if contract.uncertainty else "(LIQE's kind, without uncertainty)"
+    proto.doc_string = f"Blind image quality {what}. Read metadata defnet.contract first."

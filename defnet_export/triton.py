@@ -61,8 +61,8 @@ def write_repository(
     try:
         (partial / "1").mkdir(parents=True)
         shutil.copyfile(artifact.path, partial / "1" / f"model{artifact.path.suffix}")
-        for task, labels in LABELS.items():
-            (partial / f"{task}.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
+        for task in artifact.contract.tasks:
+            (partial / f"{task}.txt").write_text("\n".join(LABELS[task]) + "\n", encoding="utf-8")
         (partial / "config.pbtxt").write_text(_config(artifact, name, platform, batch), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)

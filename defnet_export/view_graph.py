@@ -1,5 +1,7 @@
 """`defnet_infer.views` as ONNX nodes: one raw photo of any size in, its crops and overview out.
 
+A rule without overview gets none.
+
 Every number comes from the `Preprocess` of the contract, so a changed preset changes the graph. Steps and order are
 those of `defnet_infer/views.py`; resizing is ONNX `Resize` with Pillow's filters, where few pixels differ from
 Pillow's, by one level. It needs a runtime that keeps the attribute `antialias`: ONNX Runtime on the CPU does, OpenVINO
@@ -32,7 +34,7 @@ def view_graph(rule: Preprocess, opset: int) -> onnx.ModelProto:
     """The graph from a photo to its views.
 
     Input ``image`` uint8 (height, width, 3), RGB, upright; outputs ``crops`` uint8 (1, crop_count, side, side, 3) and
-    ``overview`` uint8 (1, side, side, 3). Every other name in it begins with ``views.``.
+    ``overview`` uint8 (1, side, side, 3), where the rule has one. Every other name in it begins with ``views.``.
 
     Args:
         rule: The preprocessing rule.
@@ -51,11 +53,11 @@ def view_graph(rule: Preprocess, opset: int) -> onnx.ModelProto:
         else_branch=_branch(op, lambda op: _cut_windows(op, image_HWC, working_2, positions_V2, rule)),
     )
     side = rule.crop_size
-    overview = _resize(op, image_HWC, [side, side], mode="cubic", cubic_coeff_a=_KEYS_A)
-    for value, name, shape in (
-        (op.Unsqueeze(crops_VHWC, [0]), "crops", [1, rule.crop_count, side, side, 3]),
-        (overview, "overview", [1, side, side, 3]),
-    ):
+    views = [(op.Unsqueeze(crops_VHWC, [0]), "crops", [1, rule.crop_count, side, side, 3])]
+    if rule.overview_mode != "none":
+        overview = _resize(op, image_HWC, [side, side], mode="cubic", cubic_coeff_a=_KEYS_A)
+        views.append((overview, "overview", [1, side, side, 3]))
+    for value, name, shape in views:
         value.type, value.shape = ir.TensorType(ir.DataType.UINT8), ir.Shape(shape)
         builder.add_output(value, name)
     _name_everything(graph)
@@ -78,12 +80,15 @@ def _crop_positions(op: OpBuilder, working_2: ir.Value, rule: Preprocess) -> ir.
     The loop that halves the stride becomes a table of all strides it may try, and the first that is enough.
     """
     is_large = op.GreaterOrEqual(op.ReduceMax(working_2), [rule.large_side])
-    small_S, large_S = halvings(rule.stride), halvings(rule.large_stride)
+    small_S, large_S = (
+        [stride] if rule.few_windows == "repeat" else halvings(stride) for stride in (rule.stride, rule.large_stride)
+    )
     length = max(len(small_S), len(large_S))
     strides_S = op.Where(is_large, _padded(large_S, length), _padded(small_S, length))
     free_2 = op.Sub(working_2, [rule.crop_size])
     windows_S2 = op.Add(op.Div(op.Unsqueeze(free_2, [0]), op.Unsqueeze(strides_S, [1])), [1])
     counts_S = op.ReduceProd(windows_S2, [1], keepdims=0)
+    # Where none is enough, as for the only stride of a rule that repeats windows, the first is taken.
     enough_S = op.Or(op.GreaterOrEqual(counts_S, [rule.crop_count]), op.Equal(strides_S, [1]))
     first = op.ArgMax(op.Cast(enough_S, to=ir.DataType.INT32), axis=0, keepdims=1)
     stride, count = op.Gather(strides_S, first), op.Gather(counts_S, first)

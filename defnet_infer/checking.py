@@ -118,7 +118,8 @@ def score(sources: Sequence[Source], rule: Preprocess, ways: Sequence[Way], adva
     if not scored.names:
         raise UsageError(f"no photo could be read, such as {scored.left_out[0]}; give a folder of photos with --photos")
     scored.outputs = [
-        {name: np.concatenate([outputs[name] for outputs in collected]) for name in COMPARED} for collected in parts
+        {name: np.concatenate([outputs[name] for outputs in collected]) for name in COMPARED if name in collected[0]}
+        for collected in parts
     ]
     return scored
 

@@ -190,6 +190,10 @@ def score(
             ) as scorer,
             stop_on_signals(quiet=quiet, resumable=out is not None) as stop,
         ):
+            if review_above is not None and not scorer.artifact.contract.uncertainty:
+                raise UsageError(
+                    f"--review-above: {scorer.artifact.name} states no intervals, so none can be too wide; leave it out"
+                )
             results.begin({**scorer.origin, "details": details, "shard": shard})
             if out is not None:
                 run_record.remove(out)

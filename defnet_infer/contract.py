@@ -17,6 +17,7 @@ from defnet_infer.errors import ArtifactError
 from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES, SCORE_RANGE
 
 SCHEMA_VERSION = 1
+TASKS = ("quality", "scene", "distortion")
 
 KIND_KEY = "defnet.kind"
 END_TO_END = "end_to_end"
@@ -44,17 +45,21 @@ class Preprocess:
     enlarge_filter: Literal["bicubic"] = "bicubic"
     crop_count: int = 15
     stride: int = 32
-    """Distance of neighbouring windows; halved until there are `crop_count` windows or it is 1."""
+    """Distance of neighbouring windows; halved until there are `crop_count` windows or it is 1, unless `few_windows`
+    says otherwise."""
     large_stride: int = 48
     large_side: int = 1024
     """When either side reaches this, windows are `large_stride` apart."""
     crop_rule: Literal["every_nth", "linspace"] = "every_nth"
     """Of n row-major windows take k * (n // crop_count), or k * (n - 1) / (crop_count - 1) rounded half to even."""
-    overview_mode: Literal["squash", "center_crop", "letterbox"] = "squash"
+    few_windows: Literal["halve", "repeat"] = "halve"
+    """What happens when there are fewer windows than crops. ``halve``: see `stride`, and what is still missing is
+    repeated in order. ``repeat``: the stride stays, and windows are repeated in order."""
+    overview_mode: Literal["squash", "center_crop", "letterbox", "none"] = "squash"
     """How the photo, before any shrinking, becomes a square. ``squash``: resized whole, aspect ratio not kept.
     ``center_crop``: the square of its short side, ``(long - short) // 2`` from the edge, cut out, then resized.
     ``letterbox``: resized to sides of ``max(1, side * crop_size // long_side)``, ``(crop_size - new_side) // 2`` from
-    the edges of a square whose rest is gray 128."""
+    the edges of a square whose rest is gray 128. ``none``: the model sees crops only and has no such input."""
     overview_filter: Literal["bicubic"] = "bicubic"
     mean: tuple[float, float, float] = CLIP_MEAN
     """Subtracted per channel from pixels in [0, 1]; done inside the graph."""
@@ -68,6 +73,20 @@ class Preprocess:
             KeyError, TypeError: If it is not one.
         """
         return cls(**_known(cls, values))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; what was added to schema 1 later stands in it only where it differs from what was always so."""
+        return _without_defaults(asdict(self), type(self), ("few_windows",))
+
+
+PREPROCESS_PRESETS = {
+    "defnet": Preprocess(),
+    # As LIQE's own scripts prepare photos, and the DEFNet of the paper after them.
+    "liqe": Preprocess(name="liqe"),
+    # As pyiqa's LIQE: whatever the size of a photo, its own pixels in windows 32 apart.
+    "pyiqa": Preprocess(name="pyiqa", shrink_short_side=0, large_stride=32, few_windows="repeat"),
+}
+"""Rules by name, as `model.preprocess` of a recipe and `defnet import` choose them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,26 +104,28 @@ IMAGE = TensorSpec(name="image", dtype="uint8", shape=("height", "width", 3))
 
 def _inputs(preprocess: Preprocess) -> tuple[TensorSpec, ...]:
     side = preprocess.crop_size
-    return (
-        TensorSpec(name="crops", dtype="uint8", shape=("batch", preprocess.crop_count, side, side, 3)),
-        TensorSpec(name="overview", dtype="uint8", shape=("batch", side, side, 3)),
-    )
+    crops = TensorSpec(name="crops", dtype="uint8", shape=("batch", preprocess.crop_count, side, side, 3))
+    if preprocess.overview_mode == "none":
+        return (crops,)
+    return crops, TensorSpec(name="overview", dtype="uint8", shape=("batch", side, side, 3))
 
 
-def _outputs(preprocess: Preprocess) -> tuple[TensorSpec, ...]:
+def _outputs(preprocess: Preprocess, tasks: tuple[str, ...], uncertainty: bool) -> tuple[TensorSpec, ...]:
     def spec(name: str, *shape: int) -> TensorSpec:
         return TensorSpec(name=name, dtype="float32", shape=("batch", *shape))
 
-    return (
-        spec("score"),
+    evidence = (
         spec("fused_score"),
         spec("aleatoric"),
         spec("epistemic"),
         spec("interval", 2),
         spec("nig", 4),
-        spec("quality", len(QUALITIES)),
-        spec("scene", len(SCENES)),
-        spec("distortion", len(DISTORTIONS)),
+    )
+    classes = {"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS}
+    return (
+        spec("score"),
+        *(evidence if uncertainty else ()),
+        *(spec(task, len(classes[task])) for task in tasks),
         spec("crop_score", preprocess.crop_count),
     )
 
@@ -123,6 +144,10 @@ class Contract:
     local_aggregation: Literal["prob_mean", "logit_mean"] = "prob_mean"
     uncertainty_source: Literal["fusion", "cross"] = "fusion"
     """Which NIG the uncertainty outputs come from: local-global fusion, or the crops alone."""
+    tasks: tuple[str, ...] = TASKS
+    """What the model tells of a photo, in this order: quality, and scene and distortion where it knows them."""
+    uncertainty: bool = True
+    """Whether it has an evidential head. LIQE and its kin have none: score and probabilities are all they say."""
     schema: int = SCHEMA_VERSION
     score_range: tuple[float, float] = SCORE_RANGE
     higher_is_better: bool = True
@@ -137,7 +162,7 @@ class Contract:
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Output tensors in graph order."""
-        return _outputs(self.preprocess)
+        return _outputs(self.preprocess, self.tasks, self.uncertainty)
 
     @property
     def fingerprint(self) -> str:
@@ -146,7 +171,8 @@ class Contract:
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces. Tensor specs are written out for other languages."""
-        body = asdict(self)
+        body = _without_defaults(asdict(self), type(self), ("tasks", "uncertainty"))
+        body["preprocess"] = self.preprocess.to_dict()
         body["inputs"] = [asdict(spec) for spec in self.inputs]
         body["outputs"] = [asdict(spec) for spec in self.outputs]
         return json.dumps(body, sort_keys=True, separators=(",", ":"))
@@ -170,6 +196,12 @@ class Contract:
         if stored != json.loads(json.dumps({k: [asdict(s) for s in getattr(contract, k)] for k in stored})):
             raise ArtifactError("the model file's contract names other tensors than its schema has; export it again")
         return contract
+
+
+def _without_defaults(values: dict[str, Any], cls: type, names: tuple[str, ...]) -> dict[str, Any]:
+    """Leave out fields that hold their default, so that files from before these fields keep their fingerprint."""
+    usual = {f.name: f.default for f in fields(cls) if f.name in names}
+    return {key: value for key, value in values.items() if key not in usual or value != usual[key]}
 
 
 def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:

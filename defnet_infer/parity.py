@@ -29,7 +29,7 @@ SCORES = ("score", "fused_score")
 TASKS = ("quality", "scene", "distortion")
 VARIANCES = ("aleatoric", "epistemic")
 COMPARED = (*SCORES, *VARIANCES, "interval", "nig", *TASKS)
-"""Outputs that are compared; what a reference must hold."""
+"""Outputs that are compared, as far as the model has them."""
 TIE = 1e-5
 """Classes whose probabilities differ by less in the reference are tied: naming either is right."""
 
@@ -75,7 +75,7 @@ def compare(
     """Hold the outputs of one way of scoring against those of another.
 
     Args:
-        reference: What is right: `COMPARED`, each with N >= 1 photos on its first axis.
+        reference: What is right: those of `COMPARED` that the model has, each with N >= 1 photos on its first axis.
         candidate: The same photos, scored the other way.
         names: What to call the photos.
         precision: Whose bounds to hold.
@@ -89,8 +89,11 @@ def compare(
     count = len(names)
     if count == 0:
         raise ValueError("nothing to compare: no photos")
+    names_of = [[name for name in COMPARED if name in outputs] for outputs in (reference, candidate)]
+    if names_of[0] != names_of[1]:
+        raise ValueError("reference and candidate do not have the same outputs")
     pairs = {
-        name: (np.asarray(reference[name], np.float64), np.asarray(candidate[name], np.float64)) for name in COMPARED
+        name: (np.asarray(reference[name], np.float64), np.asarray(candidate[name], np.float64)) for name in names_of[0]
     }
     if any(len(a) != count or a.shape != b.shape for a, b in pairs.values()):
         raise ValueError("reference and candidate are not of the same photos")
@@ -98,7 +101,7 @@ def compare(
     finite_N = np.all([np.isfinite(a.reshape(count, -1)).all(axis=1) for pair in pairs.values() for a in pair], axis=0)
     broken = int(count - finite_N.sum())
     checks = [Check(what="photos with an output that is no number", value=broken, bound=0)]
-    difference_N = np.max([np.abs(b - a) for a, b in (pairs[name] for name in SCORES)], axis=0)
+    difference_N = np.max([np.abs(b - a) for a, b in (pairs[name] for name in SCORES if name in pairs)], axis=0)
     if broken < count:
         checks += _figures({name: (a[finite_N], b[finite_N]) for name, (a, b) in pairs.items()}, bounds)
     if batch_difference is not None:
@@ -125,7 +128,7 @@ def compare(
 
 def _figures(pairs: dict[str, tuple[Numbers, Numbers]], bounds: Bounds) -> list[Check]:
     checks = []
-    for name in SCORES:
+    for name in (name for name in SCORES if name in pairs):
         reference, candidate = pairs[name]
         difference = np.abs(candidate - reference)
         checks += [
@@ -134,7 +137,14 @@ def _figures(pairs: dict[str, tuple[Numbers, Numbers]], bounds: Bounds) -> list[
             Check(what=f"{name}: mean", value=float(difference.mean()), bound=bounds.score_mean),
             _rank_check(name, reference, candidate, bounds.srcc),
         ]
-    checks += [_label_check(task, *pairs[task], bounds.labels) for task in TASKS]
+    checks += [_label_check(task, *pairs[task], bounds.labels) for task in TASKS if task in pairs]
+    if "interval" in pairs:
+        checks += _uncertainty_checks(pairs, bounds)
+    return checks
+
+
+def _uncertainty_checks(pairs: dict[str, tuple[Numbers, Numbers]], bounds: Bounds) -> list[Check]:
+    checks = []
     width = tuple(interval[:, 1] - interval[:, 0] for interval in pairs["interval"])
     for name, (reference, candidate) in {**{name: pairs[name] for name in VARIANCES}, "interval width": width}.items():
         error = np.abs(candidate - reference) / np.abs(reference)
@@ -245,7 +255,7 @@ def batch_difference(run: Run, crops: npt.NDArray[np.uint8], overview: npt.NDArr
     alone = [run(crops[k : k + 1], overview[k : k + 1]) for k in range(len(crops))]
     differences = [
         np.asarray(other, np.float64) - together[name]
-        for name in SCORES
+        for name in (name for name in SCORES if name in together)
         for other in (reverse[name][::-1], np.concatenate([outputs[name] for outputs in alone]))
     ]
     return float(np.abs(differences).max())

@@ -74,35 +74,33 @@ DECIMALS = {
 }
 
 
+_PLAIN = ("score", "fused_score", "aleatoric", "epistemic")
+"""Outputs that are columns as they are."""
+_CLASSES = {"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS}
+
+
 def row_from_outputs(
     path: str, outputs: Outputs, index: int, *, width: int, height: int, notes: Sequence[str] = ()
 ) -> Row:
     """The row of the index-th photo of a batch.
 
-    An output that is not a finite number makes an error row: a NaN must not look like a score.
+    What the model does not tell (`Contract.tasks`, `Contract.uncertainty`) leaves its cells empty. An output that is
+    not a finite number makes an error row: a NaN must not look like a score.
     """
-    numbers = {
-        "score": outputs["score"][index],
-        "interval_low": outputs["interval"][index, 0],
-        "interval_high": outputs["interval"][index, 1],
-        "aleatoric": outputs["aleatoric"][index],
-        "epistemic": outputs["epistemic"][index],
-        "fused_score": outputs["fused_score"][index],
-        "scene_prob": outputs["scene"][index].max(),
-        "distortion_prob": outputs["distortion"][index].max(),
-    }
+    numbers: dict[str, Any] = {name: outputs[name][index] for name in _PLAIN if name in outputs}
+    if "interval" in outputs:
+        numbers["interval_low"], numbers["interval_high"] = outputs["interval"][index]
+    numbers |= {f"{task}_prob": outputs[task][index].max() for task in ("scene", "distortion") if task in outputs}
     bad = [name for name, value in numbers.items() if not np.isfinite(value)]
     if bad:
         return Row(path=path, width=width, height=height, error=f"the model returned no number for {', '.join(bad)}")
-    rounded: dict[str, Any] = {name: round(float(value), DECIMALS[name]) for name, value in numbers.items()}
+    told: dict[str, Any] = {name: round(float(value), DECIMALS[name]) for name, value in numbers.items()}
+    told |= {task: names[int(outputs[task][index].argmax())] for task, names in _CLASSES.items() if task in outputs}
     return Row(
         path=path,
-        **rounded,
+        **told,
         quality_probs=_rounded("quality_probs", outputs["quality"][index]),
         crop_scores=_rounded("crop_scores", outputs["crop_score"][index]),
-        quality=QUALITIES[int(outputs["quality"][index].argmax())],
-        scene=SCENES[int(outputs["scene"][index].argmax())],
-        distortion=DISTORTIONS[int(outputs["distortion"][index].argmax())],
         width=width,
         height=height,
         status="ok: " + "; ".join(notes) if notes else "ok",

@@ -45,7 +45,7 @@ class SavedReference:
                 "indices": self.indices,
                 "pixels_sha256": self.pixels_sha256,
                 "views_sha256": self.views_sha256,
-                "outputs": {name: _digits(self.outputs[name].tolist()) for name in COMPARED},
+                "outputs": {name: _digits(values.tolist()) for name, values in self.outputs.items()},
             },
             separators=(",", ":"),
         )
@@ -75,7 +75,11 @@ class SavedReference:
                 indices=tuple(body["indices"]),
                 pixels_sha256=body["pixels_sha256"],
                 views_sha256=body["views_sha256"],
-                outputs={name: np.array(body["outputs"][name], np.float32) for name in COMPARED},
+                outputs={
+                    name: np.array(body["outputs"][name], np.float32)
+                    for name in COMPARED
+                    if name in {spec.name for spec in artifact.contract.outputs}
+                },
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(

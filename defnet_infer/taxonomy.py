@@ -43,7 +43,7 @@ JOINT_SHAPE = (len(QUALITIES), len(SCENES), len(DISTORTIONS))
 JOINT_COUNT = len(QUALITIES) * len(SCENES) * len(DISTORTIONS)
 SCORE_RANGE = (QUALITY_VALUES[0], QUALITY_VALUES[-1])
 
-PresetName = Literal["paper", "liqe"]
+PresetName = Literal["paper", "liqe", "pyiqa"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,8 @@ class PromptPreset:
     article_by_sound: bool
     """Write "an" before a vowel. LIQE always writes "a"; its weights were trained on that."""
     full_stop: bool
+    plain_quality: bool = False
+    """A sentence of quality alone reads "a photo with good quality"."""
 
     def sentence(self, quality: int, scene: int | None, distortion: int | None) -> str:
         """The prompt of one joint class, by ids; None leaves the words of that task out.
@@ -65,8 +67,12 @@ class PromptPreset:
             'a photo of an animal with blur artifacts, which is of bad quality.'
             >>> PRESETS["paper"].sentence(0, None, 3)
             'a photo with blur artifacts, which is of bad quality.'
+            >>> PRESETS["pyiqa"].sentence(0, None, None)
+            'a photo with bad quality'
         """
         words = "a photo"
+        if self.plain_quality and scene is None and distortion is None:
+            return f"{words} with {QUALITIES[quality]} quality" + ("." if self.full_stop else "")
         if scene is not None:
             scene_word = self.scene_words[scene]
             article = "an" if self.article_by_sound and scene_word[0] in "aeiou" else "a"
@@ -86,6 +92,21 @@ class PromptPreset:
         distortions: list[int | None] = [*range(len(DISTORTIONS))] if distortion else [None]
         return [self.sentence(q, s, d) for q in range(len(QUALITIES)) for s in scenes for d in distortions]
 
+
+_LIQE_SCENES = ("animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others")
+_LIQE_DISTORTIONS = (
+    "jpeg2000 compression",
+    "jpeg compression",
+    "noise",
+    "blur",
+    "color",
+    "contrast",
+    "overexposure",
+    "underexposure",
+    "spatial",
+    "quantization",
+    "other",
+)
 
 PRESETS: dict[str, PromptPreset] = {
     # DEFNet's wording: the sentence of Section 3.1 with the names of Supplement D, put in id order.
@@ -121,32 +142,19 @@ PRESETS: dict[str, PromptPreset] = {
     # What LIQE's and DEFNet's published weights were trained with.
     "liqe": PromptPreset(
         name="liqe",
-        scene_words=(
-            "animal",
-            "cityscape",
-            "human",
-            "indoor",
-            "landscape",
-            "night",
-            "plant",
-            "still_life",
-            "others",
-        ),
-        distortion_words=(
-            "jpeg2000 compression",
-            "jpeg compression",
-            "noise",
-            "blur",
-            "color",
-            "contrast",
-            "overexposure",
-            "underexposure",
-            "spatial",
-            "quantization",
-            "other",
-        ),
+        scene_words=_LIQE_SCENES,
+        distortion_words=_LIQE_DISTORTIONS,
         article_by_sound=False,
         full_stop=False,
+    ),
+    # pyiqa's LIQE: the same 495 sentences in the same order, scene before distortion; for quality alone five others.
+    "pyiqa": PromptPreset(
+        name="pyiqa",
+        scene_words=_LIQE_SCENES,
+        distortion_words=_LIQE_DISTORTIONS,
+        article_by_sound=False,
+        full_stop=False,
+        plain_quality=True,
     ),
 }
 

@@ -31,7 +31,7 @@ class Views:
     crops: Pixels
     """(15, 224, 224, 3)"""
     overview: Pixels
-    """(224, 224, 3)"""
+    """(224, 224, 3); (0, 0, 3) for a model that takes none."""
     enlarged: bool
     """The photo was smaller than one crop and had to be enlarged."""
 
@@ -51,13 +51,13 @@ def working_size(width: int, height: int, rule: Preprocess) -> tuple[int, int]:
 def grid(width: int, height: int, rule: Preprocess) -> tuple[int, int, int]:
     """Stride, columns and rows of the window grid over a working size.
 
-    The stride halves until the grid has enough windows for `crop_count` different ones.
+    The stride halves until the grid has enough windows for `crop_count` different ones, unless the rule repeats them.
     """
     stride = rule.large_stride if max(width, height) >= rule.large_side else rule.stride
     while True:
         columns = (width - rule.crop_size) // stride + 1
         rows = (height - rule.crop_size) // stride + 1
-        if columns * rows >= rule.crop_count or stride == 1:
+        if columns * rows >= rule.crop_count or stride == 1 or rule.few_windows == "repeat":
             return stride, columns, rows
         stride //= 2
 
@@ -70,8 +70,8 @@ def window(index: int, stride: int, columns: int) -> Position:
 def crop_positions(width: int, height: int, rule: Preprocess) -> list[Position]:
     """The `crop_count` positions that scoring uses, in a working size.
 
-    Fixed, not random: the same photo always gives the same score. A photo with fewer windows than crops
-    even at stride 1 repeats them in order.
+    Fixed, not random: the same photo always gives the same score. A photo with fewer windows than crops,
+    at stride 1 or at the rule's own, repeats them in order.
     """
     stride, columns, rows = grid(width, height, rule)
     count = columns * rows
@@ -113,7 +113,9 @@ def cut(photo: Pixels | Image.Image, positions: list[Position], rule: Preprocess
 
 
 def overview(photo: Pixels | Image.Image, rule: Preprocess) -> Pixels:
-    """The whole photo as one square view, from the original pixels, (crop_size, crop_size, 3)."""
+    """The whole photo as one square view, from the original pixels, (crop_size, crop_size, 3); (0, 0, 3) for none."""
+    if rule.overview_mode == "none":
+        return np.empty((0, 0, 3), np.uint8)
     image, side = _image(photo), rule.crop_size
     if rule.overview_mode == "letterbox":
         longer = max(image.size)

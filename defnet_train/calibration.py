@@ -74,6 +74,11 @@ def calibrate_checkpoint(
     """
     refuse_other_settings(settings)
     model, info = load_checkpoint(path)
+    if not model.has_evidence:
+        raise UsageError(
+            f"{path} has no evidential head, so it states no interval to calibrate; train one on top of it with: "
+            f"defnet train paper --init {path}"
+        )
     overrides = [*settings, *([f"data.session={session}"] if session is not None else [])]
     asked, folder = data_folder(apply_overrides(info.config, overrides), root)
     same_sets = (asked.data.sets, asked.data.csv) == (info.config.data.sets, info.config.data.csv)

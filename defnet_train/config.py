@@ -68,8 +68,9 @@ class DataConfig:
 class HeadConfig:
     """How evidence comes from marginals (rows 10, 11, 14, 16)."""
 
-    kind: Literal["linear", "mlp", "moment", "tied"] = "linear"
-    """See `defnet_train.heads`."""
+    kind: Literal["linear", "mlp", "moment", "tied", "none"] = "linear"
+    """See `defnet_train.heads`. ``none``: no evidence, only scores and probabilities, as in imported weights; such a
+    model is not trained, a run with another kind starts from it with ``--init``."""
     hidden: int = 32
     """Width of the hidden layer of `mlp`."""
     input: Literal["marginal", "marginal+embedding"] = "marginal"
@@ -81,7 +82,7 @@ class HeadConfig:
 
     def __post_init__(self) -> None:
         _at_least("model.head", self, hidden=1)
-        if self.kind in ("moment", "tied") and (self.input != "marginal" or self.residual_delta):
+        if self.kind in ("moment", "tied", "none") and (self.input != "marginal" or self.residual_delta):
             raise UsageError(
                 f"model.head.kind = '{self.kind}' has no layer for an embedding or a residual delta; use "
                 "model.head.kind = 'linear' or 'mlp', or leave input and residual_delta as they are"
@@ -100,7 +101,10 @@ class ModelConfig:
     trunk_weights: PathText = ""
     dropout: float = 0.0
     """Share of trunk features dropped before the projection while training; timm towers only."""
-    prompt_preset: Literal["paper", "liqe"] = "paper"
+    prompt_preset: Literal["paper", "liqe", "pyiqa"] = "paper"
+    """How the classes are worded; see `defnet_infer.taxonomy`."""
+    preprocess: Literal["defnet", "liqe", "pyiqa"] = "defnet"
+    """How photos become views; see `PREPROCESS_PRESETS` in `defnet_infer.contract`."""
     local_aggregation: Literal["prob_mean", "logit_mean"] = "prob_mean"
     """Row 5."""
     uncertainty_source: Literal["fusion", "cross"] = "fusion"
@@ -223,6 +227,19 @@ def _at_least(table: str, config: Any, **bounds: float) -> None:
     for name, bound in bounds.items():
         if not getattr(config, name) >= bound:
             raise UsageError(f"{table}.{name} = {getattr(config, name)} must be at least {bound}")
+
+
+def require_trainable(config: TrainConfig) -> None:
+    """Refuse to train a model without evidential head; imported weights are one.
+
+    Raises:
+        UsageError: If the configuration has none.
+    """
+    if config.model.head.kind == "none":
+        raise UsageError(
+            "model.head.kind = 'none' is for imported weights and is not trained; leave it out, and start from them "
+            "with: defnet train RECIPE --init CHECKPOINT"
+        )
 
 
 def load_config(recipe: str, overrides: list[str] | None = None, base: str = "") -> TrainConfig:

@@ -26,7 +26,7 @@ Outputs = dict[str, npt.NDArray[np.float32]]
 def predict(
     model: Defnet, source: ViewSource, indices: Sequence[int], progress: Callable[[int], None] = lambda _: None
 ) -> Outputs:
-    """All schema-1 outputs for photos of a source, in order, scored with the fifteen fixed windows.
+    """All outputs of the model's contract for photos of a source, in order, scored with the fifteen fixed windows.
 
     Args:
         model: Put into eval mode for the time of the call.
@@ -60,8 +60,8 @@ def figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Sequence[Im
     Returns:
         Numbers by name. Those of `dataset_figures` are means over the data sets, each counting once, because scores
         of two data sets are not on one scale (``logistic_failed`` is the largest, ``photos`` the sum). The figures
-        of `uncertainty.uncertainty` are over all photos together. ``datasets`` holds the figures of each data
-        set, ``types`` those of each distortion type in it.
+        of `uncertainty.uncertainty` are over all photos together, and absent for a model that states none.
+        ``datasets`` holds the figures of each data set, ``types`` those of each distortion type in it.
     """
     target = np.array([r.target for r in records])
     of_photo = np.array([r.dataset for r in records])
@@ -79,7 +79,7 @@ def figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Sequence[Im
     if "logistic_failed" in means:
         means["logistic_failed"] = max(found.get("logistic_failed", 0.0) for found in datasets.values())
     if len(datasets) > 1:
-        means |= {**uncertainty(outputs, target), "photos": float(len(records))}
+        means |= {**_uncertainty(outputs, target), "photos": float(len(records))}
     return {**means, "datasets": datasets, "types": types}
 
 
@@ -95,7 +95,8 @@ def dataset_figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Seq
     result: dict[str, float] = {}
     if len(records) >= FEWEST_PHOTOS:
         result = agreement(outputs["score"], target)
-        result["fused_srcc"] = srcc(outputs["fused_score"], target)
+        if "fused_score" in outputs:
+            result["fused_srcc"] = srcc(outputs["fused_score"], target)
         result["scatter_ci_width"] = scatter_ci_width(outputs["score"], target)
     for task, known, accuracy in (
         ("scene", targets.scene_known.numpy(), scene_accuracy),
@@ -103,7 +104,12 @@ def dataset_figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Seq
     ):
         if task in outputs and known.any():
             result[f"{task}_accuracy"] = accuracy(outputs[task][known], getattr(targets, task).numpy()[known])
-    return {**result, **uncertainty(outputs, target), "photos": float(len(records))}
+    return {**result, **_uncertainty(outputs, target), "photos": float(len(records))}
+
+
+def _uncertainty(outputs: Mapping[str, npt.NDArray[np.float32]], target: npt.NDArray[np.floating]) -> dict[str, float]:
+    """Figures of the uncertainty, of a model that states one."""
+    return uncertainty(outputs, target) if "interval" in outputs else {}
 
 
 def reference_scores(score: npt.NDArray[np.float32]) -> dict[str, Any]:
@@ -129,8 +135,10 @@ def distortion_type(record: ImageRecord) -> str:
 
 def _type_figures(outputs: Mapping[str, npt.NDArray[np.float32]], target: npt.NDArray[np.floating]) -> dict[str, float]:
     """The few figures that the photos of one distortion type, often few and alike, can carry."""
-    low, high = outputs["interval"].T
-    found = {"photos": float(len(target)), "coverage": float(np.mean((low <= target) & (target <= high)))}
+    found = {"photos": float(len(target))}
+    if "interval" in outputs:
+        low, high = outputs["interval"].T
+        found["coverage"] = float(np.mean((low <= target) & (target <= high)))
     if len(target) >= FEWEST_PHOTOS and np.ptp(target) > 0 and np.ptp(outputs["score"]) > 0:
         found["srcc"] = srcc(outputs["score"], target)
         found["plcc_raw"] = float(np.corrcoef(outputs["score"], target)[0, 1])

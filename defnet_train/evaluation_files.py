@@ -35,7 +35,9 @@ def write_evaluations(folder: Path, evaluations: Sequence[Evaluation]) -> int:
     (folder / "evaluation.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     rows = [row for evaluation in evaluations for row in photo_rows(evaluation)]
     with (folder / "photos.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        # Models without uncertainty leave those cells empty.
+        names = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(file, list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     several = len(evaluations) > 1
@@ -51,9 +53,10 @@ def _draw(evaluation: Evaluation, folder: Path) -> int:
     score = evaluation.outputs["score"].astype(float)
     points = {key: (score[keys == key], target[keys == key]) for key in dict.fromkeys(keys.tolist())}
     points = {key: found for key, found in points.items() if len(found[0]) >= FEWEST_PHOTOS}
-    figures = {
-        "uncertainty": uncertainty_figure(" and ".join(dict.fromkeys(keys.tolist())), evaluation.outputs, target)
-    }
+    figures = {}
+    if "interval" in evaluation.outputs:
+        name = " and ".join(dict.fromkeys(keys.tolist()))
+        figures["uncertainty"] = uncertainty_figure(name, evaluation.outputs, target)
     if points:
         figures["scatter"] = scatter(points)
     figures |= {f"distribution-{key}": distribution(key, *found) for key, found in points.items()}

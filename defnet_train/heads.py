@@ -8,6 +8,7 @@ NIG, whose delta is the bracket of Eq. (14) itself. How v, alpha and beta come a
     moment   two numbers a task; beta follows from the variance of the marginals
     tied     no parameters: delta = v = alpha = beta = softplus of the bracket, as near to the published code as one
              photo at a time can be. alpha may be below 1, so its variances mean nothing; for ablations
+    none     no head: the model tells scores and probabilities only, as LIQE does
 
 Legend: K quantities of a task: 1 quality, 9 scenes, 11 distortions.
 """
@@ -35,7 +36,7 @@ def make_head(task: str, classes: int, config: HeadConfig, embed_dim: int) -> nn
     Args:
         task: ``quality`` (one NIG) or ``scene`` / ``distortion`` (one NIG per class).
         classes: Length of the marginal.
-        config: Which head.
+        config: Which head, any kind but ``none``.
         embed_dim: Length of the image embedding, for heads that see it.
 
     Returns:

@@ -45,8 +45,12 @@ def load_initial(model: Defnet, described: dict[str, str]) -> None:
     initial, info = load_checkpoint(path)
     if info.sha256 != described["sha256"]:
         raise CheckpointError(f"{path} is not the checkpoint that the run was begun from; start a new run")
+    weights = initial.state_dict()
+    if not initial.has_evidence:
+        # Imported weights bring no head; it starts where a new one does.
+        weights |= {name: value for name, value in model.state_dict().items() if name.startswith("heads.")}
     try:
-        model.load_state_dict(initial.state_dict())
+        model.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"--init {path} does not fit {model.config.tower}: {reason}") from error

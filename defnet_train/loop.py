@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from defnet_infer.errors import UsageError
 from defnet_train.batches import FeatureViews, PhotoViews, ViewSource
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
-from defnet_train.config import TrainConfig
+from defnet_train.config import TrainConfig, require_trainable
 from defnet_train.epochs import Epochs
 from defnet_train.evaluation import calibrate, figures, predict, reference_scores, series_figures
 from defnet_train.features import trunk_features
@@ -76,6 +76,7 @@ def train(
         StorageError: If the disk is full.
         Interrupted: After `stop` was set.
     """
+    require_trainable(config)
     run = RunDirectory(out)
     if run.exists and not resume:
         raise UsageError(f"{out} already holds a run; choose another folder with --out, or go on with it: {run.go_on}")

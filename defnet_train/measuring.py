@@ -147,7 +147,8 @@ def evaluate(path: Path, question: Question, listener: Listener) -> Evaluation:
         copy_scores=copy_outputs,
         seen=bool(set(model.trained_on) & {record.dataset for record in records})
         and (
-            may_have_trained(question.part, asked.data, model.config and model.config.data)
+            model.imported
+            or may_have_trained(question.part, asked.data, model.config and model.config.data)
             or (model.config is not None and split_anew(asked.data, data.records, model.config.data, model.photos))
         ),
     )
@@ -205,6 +206,8 @@ class _Model:
     photos: Mapping[str, int]
     """Data set -> photos of it that the run had, all parts together; empty if that is not known."""
     predict: Callable[[ViewSource, Sequence[int], Callable[[int], None]], Outputs]
+    imported: bool = False
+    """Trained elsewhere, on which photos of its data sets nobody knows."""
 
 
 def _open(path: Path, device: Literal["auto", "cpu", "cuda"]) -> _Model:
@@ -217,7 +220,8 @@ def _open(path: Path, device: Literal["auto", "cpu", "cuda"]) -> _Model:
     model.to(_device(device))
     rule, trained_on = model.contract().preprocess, tuple(info.config.data.sets)
     photos = info.record.get("photos", {})
-    return _Model(info.config, info.sha256, rule, trained_on, photos, partial(predict, model))
+    imported = "imported" in info.record
+    return _Model(info.config, info.sha256, rule, trained_on, photos, partial(predict, model), imported)
 
 
 def _config(config: TrainConfig, trained_on: tuple[str, ...], question: Question) -> TrainConfig:
@@ -249,12 +253,10 @@ def _device(asked: str) -> torch.device:
 
 def photo_rows(evaluation: Evaluation) -> list[dict[str, str | float]]:
     """One row a photo, for photos.csv: what people and the model say of it."""
-    low, high = evaluation.outputs["interval"].T
-    numbers = {
-        **{name: evaluation.outputs[name] for name in ("score", "fused_score", "aleatoric", "epistemic")},
-        "interval_low": low,
-        "interval_high": high,
-    }
+    outputs = evaluation.outputs
+    numbers = {name: outputs[name] for name in ("score", "fused_score", "aleatoric", "epistemic") if name in outputs}
+    if "interval" in outputs:
+        numbers["interval_low"], numbers["interval_high"] = outputs["interval"].T
     return [
         {
             "model": str(evaluation.model),

@@ -5,12 +5,13 @@ Legend: B photo, V view (crop), J joint class, E embedding, F trunk feature, K q
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from defnet_infer.contract import Contract, Preprocess
+from defnet_infer.contract import PREPROCESS_PRESETS, Contract
 from defnet_train.config import ModelConfig
 from defnet_train.encoder import TOWERS, Encoder
 from defnet_train.heads import make_head
@@ -52,8 +53,9 @@ class Defnet(nn.Module):
         )
         self.read_out = JointReadOut(self.tasks)
         self.heads = nn.ModuleDict()
+        self.has_evidence = config.head.kind != "none"
         for suffix in ("",) if config.head.share_overview else ("", OVERVIEW):
-            for task in self.tasks:
+            for task in self.tasks if self.has_evidence else ():
                 self.heads[task + suffix] = make_head(task, TASK_SIZES[task], config.head, self.encoder.embed_dim)
         self.register_buffer("calibration", torch.tensor(1.0))
 
@@ -65,11 +67,15 @@ class Defnet(nn.Module):
             prompt_preset=self.config.prompt_preset,
             local_aggregation=self.config.local_aggregation,
             uncertainty_source=self.config.uncertainty_source,
-            preprocess=Preprocess(
+            tasks=self.tasks,
+            uncertainty=self.has_evidence,
+            preprocess=dataclasses.replace(
+                PREPROCESS_PRESETS[self.config.preprocess],
                 mean=tower.mean,
                 std=tower.std,
                 crop_rule=self.config.crop_rule,
-                overview_mode=self.config.overview_mode,
+                # Evidence is all that an overview gives; without it none is made.
+                overview_mode=self.config.overview_mode if self.has_evidence else "none",
             ),
         )
 
@@ -83,6 +89,7 @@ class Defnet(nn.Module):
         Under autocast the towers run in its precision; what follows them stays float32. 8 bits of bfloat16
         mantissa on logits up to 100 would be errors of 0.4, and a sum of 495 probabilities would not be 1.
         """
+        assert self.has_evidence, "a model without a head is not trained"
         text_JE = self.encoder.encode_text()
         scale = self.encoder.logit_scale()
         crops_BVE = self._embed(crops)
@@ -121,14 +128,17 @@ class Defnet(nn.Module):
             self.read_out.marginals(overview_logits_BJ.softmax(dim=-1)),
         )
 
-    def score_views(self, crops: Tensor, overview: Tensor, text_EJ: Tensor) -> dict[str, Tensor]:
-        """All outputs of schema 1, but for tasks that the model does not have; what the exported graph computes.
+    def score_views(self, crops: Tensor, overview: Tensor | None, text_EJ: Tensor) -> dict[str, Tensor]:
+        """All outputs that the contract names; what the exported graph computes.
 
         Args:
             crops: 8-bit (B, V, H, W, 3), or trunk features (B, V, F).
-            overview: 8-bit (B, H, W, 3), or trunk features (B, F).
+            overview: 8-bit (B, H, W, 3), or trunk features (B, F); not looked at by a model without a head.
             text_EJ: Unit text embeddings times exp(logit_scale), from `text_matrix`.
         """
+        if not self.has_evidence:
+            return self._score_crops(self._embed(crops) @ text_EJ)
+        assert overview is not None
         if crops.dtype == torch.uint8:
             # Joined after the cast: TensorRT reads an 8-bit input through a cast and nothing else.
             embedded_BVE = self._embed(torch.cat([crops.float(), overview.float().unsqueeze(1)], dim=1), pixels=True)
@@ -149,6 +159,16 @@ class Defnet(nn.Module):
             "epistemic": nig.epistemic.squeeze(-1),
             "interval": torch.cat([nig.delta - half, nig.delta + half], dim=-1),
             "nig": torch.cat(list(nig), dim=-1),
+            **{task: photo.of(task) for task in self.tasks},
+            "crop_score": self.read_out.score(crop.quality),
+        }
+
+    def _score_crops(self, logits_BVJ: Tensor) -> dict[str, Tensor]:
+        """What crops alone tell, without evidence."""
+        photo = self.read_out.marginals(self.read_out.photo_joint(logits_BVJ, self.config.local_aggregation))
+        crop = self.read_out.marginals(logits_BVJ.softmax(dim=-1))
+        return {
+            "score": self.read_out.score(photo.quality),
             **{task: photo.of(task) for task in self.tasks},
             "crop_score": self.read_out.score(crop.quality),
         }

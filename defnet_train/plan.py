@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from defnet_infer.contract import Preprocess
 from defnet_train.batch_order import BatchOrder
-from defnet_train.config import RunConfig, TrainConfig
+from defnet_train.config import RunConfig, TrainConfig, require_trainable
 from defnet_train.features import FEW_WINDOWS
 from defnet_train.initial_weights import bare_model
 from defnet_train.model import Defnet
@@ -88,6 +88,7 @@ def make_plan(config: TrainConfig, data: RunData) -> Plan:
         UsageError: If the tower is unknown.
         DatasetError: If a data set of the mixture has no photo.
     """
+    require_trainable(config)
     model = bare_model(config)
     groups = adamw(config, model).param_groups
     train = data.of("train")

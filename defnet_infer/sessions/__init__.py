@@ -31,7 +31,7 @@ class Session(Protocol):
 
         Args:
             crops: (B, 15, 224, 224, 3), RGB.
-            overview: (B, 224, 224, 3), RGB.
+            overview: (B, 224, 224, 3), RGB; not looked at by a model that has no such input.
 
         Raises:
             SessionError: If the runtime fails, for example because device memory is full.

@@ -80,6 +80,7 @@ class OnnxRuntimeSession:
             found = "asked for" if device == "cuda" else "an NVIDIA GPU that works"
             self.why = f"cuda with ONNX Runtime, {batch_size} photos a batch ({found})"
         self._names = [output.name for output in self._session.get_outputs()]
+        self._inputs = [tensor.name for tensor in self._session.get_inputs()]
         self._buffers: queue.SimpleQueue[_Buffers] = queue.SimpleQueue()
         if self.device == "cuda":
             with self._explained():
@@ -96,8 +97,9 @@ class OnnxRuntimeSession:
                 arrays = self._run_in_buffers(session, crops, overview)
             else:
                 # One call per photo, also for a batch: the bits of a photo must not depend on its neighbours.
+                given = {"crops": crops, "overview": overview}
                 calls = [
-                    session.run(self._names, {"crops": crops[k : k + 1], "overview": overview[k : k + 1]})
+                    session.run(self._names, {name: given[name][k : k + 1] for name in self._inputs})
                     for k in range(len(crops))
                 ]
                 arrays = calls[0] if len(calls) == 1 else [np.concatenate(parts) for parts in zip(*calls, strict=True)]
@@ -210,8 +212,10 @@ def whole_batches(path: str | PathLike[str]) -> Callable[[npt.NDArray[np.uint8],
     """
     session = _open(fspath(path), quiet_options(), ["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
+    inputs = [tensor.name for tensor in session.get_inputs()]
 
     def run(crops: npt.NDArray[np.uint8], overview: npt.NDArray[np.uint8]) -> Outputs:
-        return dict(zip(names, session.run(names, {"crops": crops, "overview": overview}), strict=True))
+        given = {"crops": crops, "overview": overview}
+        return dict(zip(names, session.run(names, {name: given[name] for name in inputs}), strict=True))
 
     return run

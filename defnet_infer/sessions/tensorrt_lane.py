@@ -86,8 +86,9 @@ class Lane:
             SessionError: If the GPU fails.
         """
         count = len(crops)
-        self._host["crops"][:count] = crops
-        self._host["overview"][:count] = overview
+        given = {"crops": crops, "overview": overview}
+        for spec in self._contract.inputs:
+            self._host[spec.name][:count] = given[spec.name]
         if self._graph is None:
             self._work()
         else:

@@ -14,6 +14,8 @@ struct Preprocess {
   int large_stride;
   int large_side;
   std::string crop_rule;
+  bool repeats_windows;  // few_windows is "repeat": the stride is not halved where there are too few windows
+  bool has_overview;     // overview_mode is not "none"
 };
 
 struct Contract {

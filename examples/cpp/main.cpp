@@ -22,13 +22,24 @@ Outputs score(Runtime& runtime, const Contract& contract, const Photo& photo) {
   }
   const Views views = make_views(photo, contract.preprocess);
   const std::int64_t count = contract.preprocess.crop_count, side = contract.preprocess.crop_size;
-  return runtime.run({{"crops", {1, count, side, side, 3}, views.crops.data()},
-                      {"overview", {1, side, side, 3}, views.overview.data()}});
+  std::vector<Input> inputs{{"crops", {1, count, side, side, 3}, views.crops.data()}};
+  if (contract.preprocess.has_overview) inputs.push_back({"overview", {1, side, side, 3}, views.overview.data()});
+  return runtime.run(inputs);
 }
 
-const std::string& most_likely(const std::vector<float>& probabilities, const std::vector<std::string>& labels) {
+// The cell of an output that a model without evidential head, scene or distortion does not have is empty.
+std::string most_likely(const Outputs& outputs, const std::string& task, const std::vector<std::string>& labels) {
+  if (outputs.count(task) == 0) return "";
+  const auto& probabilities = outputs.at(task);
   const auto best = std::max_element(probabilities.begin(), probabilities.end());
   return labels.at(static_cast<std::size_t>(best - probabilities.begin()));
+}
+
+std::string interval_end(const Outputs& outputs, std::size_t end) {
+  if (outputs.count("interval") == 0) return "";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6f", outputs.at("interval").at(end));
+  return text;
 }
 
 std::string quoted(const std::string& text) {
@@ -65,10 +76,10 @@ int main(int argc, char** argv) {
   for (int i = 2; i < argc; ++i) {
     try {
       const Outputs outputs = score(*runtime, contract, read_photo(argv[i]));
-      const auto& interval = outputs.at("interval");
-      std::printf("%s,%.6f,%.6f,%.6f,%s,%s\n", quoted(argv[i]).c_str(), outputs.at("score").at(0), interval.at(0),
-                  interval.at(1), most_likely(outputs.at("scene"), contract.scenes).c_str(),
-                  most_likely(outputs.at("distortion"), contract.distortions).c_str());
+      std::printf("%s,%.6f,%s,%s,%s,%s\n", quoted(argv[i]).c_str(), outputs.at("score").at(0),
+                  interval_end(outputs, 0).c_str(), interval_end(outputs, 1).c_str(),
+                  most_likely(outputs, "scene", contract.scenes).c_str(),
+                  most_likely(outputs, "distortion", contract.distortions).c_str());
     } catch (const std::exception& error) {
       std::fprintf(stderr, "defnet_score: %s: %s\n", argv[i], error.what());
       failed = 1;

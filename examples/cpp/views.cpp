@@ -136,7 +136,7 @@ std::vector<std::pair<int, int>> crop_positions(const Size& size, const Preproce
   for (;; stride /= 2) {
     columns = (size.width - rule.crop_size) / stride + 1;
     rows = (size.height - rule.crop_size) / stride + 1;
-    if (columns * rows >= rule.crop_count || stride == 1) break;
+    if (columns * rows >= rule.crop_count || stride == 1 || rule.repeats_windows) break;
   }
   const long long count = columns * rows;
   std::vector<std::pair<int, int>> positions;
@@ -165,7 +165,7 @@ Views make_views(const Photo& photo, const Preprocess& rule) {
   const int side = rule.crop_size;
   const Size size = working_size(photo, rule);
   Views views;
-  views.overview = resize(photo, side, side, bicubic).pixels;
+  if (rule.has_overview) views.overview = resize(photo, side, side, bicubic).pixels;
   if (std::min(photo.width, photo.height) < side) {
     // Each window is enlarged on its own: a 1 x 5000 strip enlarged whole would have 5000 times its pixels.
     const double x_scale = static_cast<double>(photo.width) / size.width;

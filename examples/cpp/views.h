@@ -9,7 +9,7 @@
 
 struct Views {
   std::vector<std::uint8_t> crops;     // (crop_count, crop_size, crop_size, 3)
-  std::vector<std::uint8_t> overview;  // (crop_size, crop_size, 3)
+  std::vector<std::uint8_t> overview;  // (crop_size, crop_size, 3), or empty
 };
 
 Views make_views(const Photo& photo, const Preprocess& rule);

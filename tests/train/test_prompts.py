@@ -8,13 +8,13 @@ import pytest
 from defnet_infer.taxonomy import DISTORTIONS, PRESETS, QUALITIES, SCENES, joint_index
 
 
-@pytest.mark.parametrize("preset", ["paper", "liqe"])
+@pytest.mark.parametrize("preset", [*PRESETS])
 def test_every_joint_class_has_a_sentence_of_its_own(preset: str) -> None:
     sentences = PRESETS[preset].sentences()
     assert len(sentences) == len(set(sentences)) == 495
 
 
-@pytest.mark.parametrize("preset", ["paper", "liqe"])
+@pytest.mark.parametrize("preset", [*PRESETS])
 def test_sentences_stand_in_joint_order(preset: str) -> None:
     sentences = PRESETS[preset].sentences()
     for ids in [(0, 0, 0), (4, 8, 10), (1, 0, 0), (0, 1, 0), (0, 0, 1), (2, 7, 5)]:
@@ -63,3 +63,20 @@ def test_both_presets_word_every_class() -> None:
     for preset in PRESETS.values():
         assert len(set(preset.scene_words)) == 9
         assert len(set(preset.distortion_words)) == 11
+
+
+def test_pyiqas_495_sentences_are_liqes_in_the_order_of_its_nested_loops() -> None:
+    words = PRESETS["pyiqa"]
+    looped = [
+        f"a photo of a {scene} with {distortion} artifacts, which is of {quality} quality"
+        for quality in QUALITIES
+        for scene in words.scene_words
+        for distortion in words.distortion_words
+    ]
+    assert words.sentences() == looped == PRESETS["liqe"].sentences()
+
+
+def test_of_quality_alone_pyiqa_words_it_in_its_own_way() -> None:
+    sentences = PRESETS["pyiqa"].sentences(scene=False, distortion=False)
+    assert sentences == [f"a photo with {quality} quality" for quality in ("bad", "poor", "fair", "good", "perfect")]
+    assert PRESETS["liqe"].sentences(scene=False, distortion=False)[0] == "a photo, which is of bad quality"
