@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from defnet_infer import hub
+from defnet_infer import hub, other_files
 from defnet_infer.contract import END_TO_END, IMAGE, KIND_KEY, SCHEMA_VERSION, Contract, TensorSpec
 from defnet_infer.engine_file import SUFFIX, build_command, read_record, sidecar_path
 from defnet_infer.errors import ArtifactError
@@ -180,6 +180,8 @@ def _read_model(path: Path) -> tuple[dict[str, str], set[str]]:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own.
         reason = str(error).strip().split("\n", 1)[0]
+        if what := other_files.advice(path):
+            raise ArtifactError(what) from error
         if type(error).__name__ == "InvalidProtobuf" or "No graph was found" in reason:
             raise ArtifactError(f"{path} is not an ONNX model; make one with: defnet export CHECKPOINT") from error
         raise ArtifactError(f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it: {reason}") from error
