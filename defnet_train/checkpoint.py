@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import defnet_infer
 from defnet_infer.errors import CheckpointError, UsageError
-from defnet_infer.other_files import OtherFile, look
+from defnet_infer.other_files import look
 from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES
 from defnet_train.config import TrainConfig
 from defnet_train.model import Defnet
@@ -65,8 +65,8 @@ def load_checkpoint(path: Path) -> tuple[Defnet, CheckpointInfo]:
     """
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} not found; train one with: defnet train RECIPE --data FOLDER")
-    if (other := look(path)).form not in ("checkpoint", "unknown"):
-        raise CheckpointError(_other(path, other))
+    if (what := _foreign(path)) is not None:
+        raise CheckpointError(what)
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("defnet", "null"))
@@ -95,12 +95,16 @@ def load_checkpoint(path: Path) -> tuple[Defnet, CheckpointInfo]:
     return model.eval(), CheckpointInfo(config, about["record"], digest)
 
 
-def _other(path: Path, other: OtherFile) -> str:
-    """What a file is that is no checkpoint of ours, and the command that makes one of it."""
-    if other.form in ("cut", "empty"):
-        return f"{path} is cut off: its end is missing; copy or save it again"
-    like = ", with the tensors of CLIP" if other.holds_clip else ""
-    return f"{path} is a foreign checkpoint{like}, not one of defnet's; make one of it with: defnet import {path}"
+def _foreign(path: Path) -> str | None:
+    """What a file is that others may have written, and the command that makes a checkpoint of it; None if it is ours
+    or has nothing to import."""
+    other = look(path)
+    if other.form == "cut":
+        return f"{path} is not a safetensors checkpoint: its end is missing; copy or save it again"
+    if other.form in ("torch", "torchscript") or (other.form == "safetensors" and other.holds_clip):
+        like = ", with the tensors of CLIP" if other.holds_clip else ""
+        return f"{path} is a foreign checkpoint{like}, not one of defnet's; make one of it with: defnet import {path}"
+    return None
 
 
 NO_WEIGHTS = {"weights": "random", "trunk_weights": ""}

@@ -56,7 +56,10 @@ def find(path: Path, contents: Any) -> Found:
     """
     trail, state = _state(contents)
     if state is None:
-        raise CheckpointError(f"{path} holds no weights by name; {_as_state_dict(contents)}")
+        raise CheckpointError(
+            f"{path} holds a {type(contents).__name__} without weights by name; save them with: "
+            "torch.save(model.state_dict(), 'weights.pt')"
+        )
     if any("vision_model.embeddings" in name for name in state):
         raise CheckpointError(
             f"{path} holds CLIP in the layout of the transformers package; fetch the same weights for open_clip "
@@ -137,22 +140,34 @@ def require_vit_b_32(path: Path, found: Found, expected: Mapping[str, Tensor]) -
         for name, value in expected.items()
         if name in tensors and tensors[name].shape != value.shape
     ]
-    for problem, names in (("lacks", missing), ("has what ViT-B/32 has not:", extra), ("has other shapes:", wrong)):
+    for problem, names, remedy in (
+        ("lacks", missing, "save the whole model's state_dict, both towers, or fetch the file again"),
+        ("has what ViT-B/32 has not:", extra, _ONLY),
+        ("has other shapes:", wrong, _ONLY),
+    ):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise CheckpointError(
-                f"{path} is not a whole CLIP ViT-B/32: it {problem} {', '.join(names[:3])}{more}; {_again(problem)}"
+                f"{path} is not a whole CLIP ViT-B/32: it {problem} {', '.join(names[:3])}{more}; {remedy}"
             )
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise CheckpointError(
-                f"{path}: {name} holds {str(tensor.dtype)[6:]}, not weights; save the model unquantised"
-            )
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(
-                f"{path}: {name} holds what is no number; its training broke down, take an earlier one"
-            )
-    return {name: tensors[name].float() for name in expected}
+    return {name: _numbers(path, name, tensors[name]) for name in expected}
+
+
+def _numbers(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """A tensor as float32.
+
+    Raises:
+        CheckpointError: If it is of integers, or holds infinity or what is no number.
+    """
+    if not tensor.is_floating_point():
+        raise CheckpointError(f"{path}: {name} holds {str(tensor.dtype)[6:]}, not weights; save the model unquantised")
+    values = tensor.float()
+    # A sum shows at once that all is well; where it overflows, every value is looked at.
+    if not torch.isfinite(values.sum()) and not torch.isfinite(values).all():
+        raise CheckpointError(
+            f"{path}: {name} holds what is no number; its training broke down, so take an earlier checkpoint"
+        )
+    return values
 
 
 def refuse_other_towers(path: Path, found: Found) -> None:
@@ -191,17 +206,6 @@ def _state(contents: Any, depth: int = 0) -> tuple[tuple[str, ...], dict[str, Te
         if state is not None:
             return (str(key), *trail), state
     return (), None
-
-
-def _as_state_dict(contents: Any) -> str:
-    kind = type(contents).__name__
-    return f"it is a {kind}; save the weights with: torch.save(model.state_dict(), 'weights.pt')"
-
-
-def _again(problem: str) -> str:
-    if problem == "lacks":
-        return "save the whole model's state_dict, both towers, or fetch the file again"
-    return f"{_ONLY}"
 
 
 def _shape(tensor: Tensor) -> str:
