@@ -54,7 +54,7 @@ class Preprocess:
     """Of n row-major windows take k * (n // crop_count), or k * (n - 1) / (crop_count - 1) rounded half to even."""
     few_windows: Literal["halve", "repeat"] = "halve"
     """What happens when there are fewer windows than crops. ``halve``: see `stride`, and what is still missing is
-    repeated in order. ``repeat``: the stride stays, and windows are repeated in order."""
+    repeated in order. ``repeat``: the stride stays, and windows are repeated in order; the graph counts each once."""
     overview_mode: Literal["squash", "center_crop", "letterbox", "none"] = "squash"
     """How the photo, before any shrinking, becomes a square. ``squash``: resized whole, aspect ratio not kept.
     ``center_crop``: the square of its short side, ``(long - short) // 2`` from the edge, cut out, then resized.

@@ -1,10 +1,10 @@
 """The two CLIP towers, from open_clip: views to unit vectors, prompts to unit vectors.
 
-Four image towers are supported, by open_clip model name. `ViT-B-32-quickgelu` is the paper's; plain `ViT-B-32`, for
-weights that open_clip trained with GELU, would load OpenAI's with the wrong activation, without an error (open_clip
-issue 771).
+Four image towers are supported, by open_clip model name. `ViT-B-32-quickgelu` is the paper's. `ViT-B-32-gelu` is what
+open_clip calls `ViT-B-32`, for weights that were trained so; that name is not taken, because it would load OpenAI's
+weights with the wrong activation, without an error (open_clip issue 771).
 `mobilenetv2_100` is timm's MobileNetV2 read at several depths, with a small text tower; `tiny-resnet` is timm's
-`test_resnet`, which learns next to nothing but runs in no time. Sizes of these two are in towers/.
+`test_resnet`, which learns next to nothing but runs in no time. Sizes of these three are in towers/.
 
 Legend: N image, H W C pixels, F trunk feature, E embedding, J prompt (joint class), L token.
 """
@@ -44,7 +44,7 @@ class Tower:
 
 TOWERS = {
     "ViT-B-32-quickgelu": Tower(mean=CLIP_MEAN, std=CLIP_STD),
-    "ViT-B-32": Tower(mean=CLIP_MEAN, std=CLIP_STD),
+    "ViT-B-32-gelu": Tower(mean=CLIP_MEAN, std=CLIP_STD),
     # The ImageNet weights come from TensorFlow: pixels in [-1, 1].
     "mobilenetv2_100": Tower(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), multilevel=True),
     "tiny-resnet": Tower(mean=CLIP_MEAN, std=CLIP_STD),

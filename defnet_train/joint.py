@@ -74,8 +74,46 @@ class JointReadOut(nn.Module):
         """Eq. (5), expected level: (..., 5) -> (...), in [1, 5]."""
         return quality @ self.levels
 
-    def photo_joint(self, logits_BVJ: Tensor, aggregation: str) -> Tensor:
-        """Joint probability of a photo from its crops, (B, J): Eq. (6), or LIQE's mean of logits."""
-        if aggregation == "prob_mean":
-            return logits_BVJ.softmax(dim=-1).mean(dim=1)
-        return logits_BVJ.mean(dim=1).softmax(dim=-1)
+    def photo_joint(self, logits_BVJ: Tensor, aggregation: str, weights_BV: Tensor | None = None) -> Tensor:
+        """Joint probability of a photo from its crops, (B, J): Eq. (6), or LIQE's mean of logits.
+
+        Args:
+            logits_BVJ: Of the crops.
+            aggregation: ``prob_mean`` or ``logit_mean``.
+            weights_BV: Of the crops in the mean, adding up to 1; alike if absent.
+        """
+        crops_BVJ = logits_BVJ.softmax(dim=-1) if aggregation == "prob_mean" else logits_BVJ
+        mean_BJ = crops_BVJ.mean(dim=1) if weights_BV is None else (weights_BV.unsqueeze(-1) * crops_BVJ).sum(dim=1)
+        return mean_BJ if aggregation == "prob_mean" else mean_BJ.softmax(dim=-1)
+
+
+class CountOnce(nn.Module):
+    """Weights under which crops that are there again count once; needed where `few_windows` is ``repeat``.
+
+    A photo with n < 15 windows shows them in order until there are 15 crops, so some are there once more than others,
+    and the plain mean of the crops is not that of the windows. The smallest n for which every crop says what the n-th
+    before it says is found from the logits, and only the first n crops get weight. Fifteen different crops, with
+    n = 15, get the plain mean.
+
+    Args:
+        crops: How many there are.
+    """
+
+    SAME = 1e-4
+    """Largest difference of the logits of a crop that is there twice: float32's rounding at logits of 100."""
+
+    def __init__(self, crops: int) -> None:
+        super().__init__()
+        order_V, n_N = torch.arange(crops), torch.arange(1, crops + 1)
+        lag_VV = order_V.unsqueeze(1) - order_V
+        self.register_buffer("pairs", (lag_VV.flatten().unsqueeze(1) == n_N).float(), persistent=False)
+        self.register_buffer("needed", (crops - n_N).float() - 0.5, persistent=False)
+        # The smallest n that fits has the highest rank, so that the largest rank is never shared.
+        self.register_buffer("rank", (crops + 1 - n_N).float(), persistent=False)
+        self.register_buffer("weights", (order_V < n_N.unsqueeze(1)) / n_N.unsqueeze(1), persistent=False)
+
+    def forward(self, logits_BVJ: Tensor) -> Tensor:
+        """(B, V, J) -> weights (B, V) that add up to 1."""
+        apart_BVV = (logits_BVJ.unsqueeze(2) - logits_BVJ.unsqueeze(1)).abs().amax(dim=-1)
+        fits_BN = ((apart_BVV <= self.SAME).float().flatten(1) @ self.pairs) > self.needed
+        return self.weights[(fits_BN.float() * self.rank).argmax(dim=-1)]

@@ -15,7 +15,7 @@ from defnet_infer.contract import PREPROCESS_PRESETS, Contract
 from defnet_train.config import ModelConfig
 from defnet_train.encoder import TOWERS, Encoder
 from defnet_train.heads import make_head
-from defnet_train.joint import TASK_SIZES, TASK_SUBSETS, JointReadOut, Marginals
+from defnet_train.joint import TASK_SIZES, TASK_SUBSETS, CountOnce, JointReadOut, Marginals
 from defnet_train.nig import Nig, fuse_crops, fuse_local_global, half_width_95
 
 OVERVIEW = "_overview"
@@ -52,6 +52,8 @@ class Defnet(nn.Module):
             config.tower, config.prompt_preset, config.weights, config.trunk_weights, config.dropout, config.tasks
         )
         self.read_out = JointReadOut(self.tasks)
+        rule = PREPROCESS_PRESETS[config.preprocess]
+        self.count_once = CountOnce(rule.crop_count) if rule.few_windows == "repeat" else None
         self.heads = nn.ModuleDict()
         self.has_evidence = config.head.kind != "none"
         for suffix in ("",) if config.head.share_overview else ("", OVERVIEW):
@@ -123,9 +125,17 @@ class Defnet(nn.Module):
     def _marginals(self, crop_logits_BVJ: Tensor, overview_logits_BJ: Tensor) -> tuple[Marginals, Marginals, Marginals]:
         """Marginals of the photo, of each crop and of the overview."""
         return (
-            self.read_out.marginals(self.read_out.photo_joint(crop_logits_BVJ, self.config.local_aggregation)),
+            self._photo(crop_logits_BVJ),
             self.read_out.marginals(crop_logits_BVJ.softmax(dim=-1)),
             self.read_out.marginals(overview_logits_BJ.softmax(dim=-1)),
+        )
+
+    def _photo(self, crop_logits_BVJ: Tensor) -> Marginals:
+        """Marginals of the photo. Training draws its windows, and one that is drawn twice counts twice."""
+        once = self.count_once is not None and not self.training
+        weights_BV = self.count_once(crop_logits_BVJ) if once else None
+        return self.read_out.marginals(
+            self.read_out.photo_joint(crop_logits_BVJ, self.config.local_aggregation, weights_BV)
         )
 
     def score_views(self, crops: Tensor, overview: Tensor | None, text_EJ: Tensor) -> dict[str, Tensor]:
@@ -165,7 +175,7 @@ class Defnet(nn.Module):
 
     def _score_crops(self, logits_BVJ: Tensor) -> dict[str, Tensor]:
         """What crops alone tell, without evidence."""
-        photo = self.read_out.marginals(self.read_out.photo_joint(logits_BVJ, self.config.local_aggregation))
+        photo = self._photo(logits_BVJ)
         crop = self.read_out.marginals(logits_BVJ.softmax(dim=-1))
         return {
             "score": self.read_out.score(photo.quality),

@@ -15,8 +15,8 @@ Activation = Literal["quickgelu", "gelu"]
 
 SIX_SETS = {"live": 4, "csiq": 4, "bid": 4, "clive": 4, "koniq10k": 16, "kadid10k": 16}
 """What LIQE and DEFNet were trained on, with LIQE's photos of each in a batch."""
-TOWER_OF: dict[Activation, str] = {"quickgelu": "ViT-B-32-quickgelu", "gelu": "ViT-B-32"}
-"""open_clip's name of the towers, which differ in nothing but the activation; no file of weights tells it."""
+TOWER_OF: dict[Activation, str] = {"quickgelu": "ViT-B-32-quickgelu", "gelu": "ViT-B-32-gelu"}
+"""The towers, which differ in nothing but the activation; no file of weights tells it."""
 
 
 @dataclass(frozen=True, kw_only=True)
