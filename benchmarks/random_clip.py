@@ -42,7 +42,20 @@ def random_clip(seed: int = 0) -> nn.Module:
 
     torch.manual_seed(seed)
     model = Defnet(ModelConfig(tower="ViT-B-32-quickgelu", weights="random")).eval()
-    visual = model.encoder.clip.visual
+    enliven(model.encoder.clip)
+    with torch.no_grad():
+        for head in model.heads.values():
+            head.affine.weight.normal_(std=0.5)
+    return model
+
+
+def enliven(clip: nn.Module) -> None:
+    """Give the image tower of a randomly initialised CLIP activations like those of a trained one, in place.
+
+    Args:
+        clip: Any with a ViT and OpenAI's module names; open_clip's have them too. Its projections are left as they are.
+    """
+    visual = clip.visual
     width = visual.conv1.out_channels
     channels = torch.randperm(width)[:OUTLIERS]
     with torch.no_grad():
@@ -56,10 +69,7 @@ def random_clip(seed: int = 0) -> nn.Module:
         for block in visual.transformer.resblocks:
             _block(block, width, channels)
         _gains(visual.ln_post, 1.0)
-        model.encoder.clip.logit_scale.fill_(float(np.log(100)))
-        for head in model.heads.values():
-            head.affine.weight.normal_(std=0.5)
-    return model
+        clip.logit_scale.fill_(float(np.log(100)))
 
 
 def _gains(norm: nn.LayerNorm, typical: float) -> None:
@@ -136,11 +146,16 @@ def fit_images(model: nn.Module, crops: Tensor, overview: Tensor, quality_E: Ten
     with torch.inference_mode():
         features = [model.encoder.trunk_features(few).flatten(0, -2) for few in [*crops.split(2), *overview.split(32)]]
     visual.proj = trained
-    varies_E = fit_projection(trained, torch.cat(features).clone(), IMAGE_COSINE)
+    turn_towards(trained, fit_projection(trained, torch.cat(features).clone(), IMAGE_COSINE), quality_E)
+
+
+def turn_towards(projection: nn.Parameter, varies_E: Tensor, quality_E: Tensor) -> None:
+    """Let what varies most among photos weigh on quality, in place; both directions are unit vectors, (E,)."""
     wanted_E = nn.functional.normalize(QUALITY_SHARE * quality_E + (1 - QUALITY_SHARE) * varies_E, dim=0)
     mirror_E = nn.functional.normalize(varies_E - wanted_E, dim=0)
     with torch.no_grad():
-        trained.sub_(2 * (trained @ mirror_E)[:, None] * mirror_E)  # Householder: turns one into the other.
+        # Householder: turns one into the other.
+        projection.sub_(2 * (projection @ mirror_E)[:, None] * mirror_E)
 
 
 def measured(model: nn.Module, crops: Tensor, overview: Tensor) -> dict[str, float]:

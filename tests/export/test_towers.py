@@ -42,10 +42,23 @@ def test_half_products_change_the_embedding_a_little_and_only_a_little(vit):
 
 
 def test_the_attention_scale_is_in_the_weights_of_the_query_and_of_nothing_else(vit):
-    block, plain = vit.transformer.resblocks[1].attn, PlainVit(vit, torch.float32).blocks[1].attention
-    expected = block.in_proj_weight.detach().T.clone()
-    expected[:, :128] /= 8  # two heads of 64 channels
-    torch.testing.assert_close(plain.qkv.weight, expected, rtol=0, atol=0)
+    plain = PlainVit(vit, torch.float32)
+    for block, attention in zip(vit.transformer.resblocks, (one.attention for one in plain.blocks), strict=True):
+        expected = block.attn.in_proj_weight.detach().T.clone()
+        expected[:, :128] /= 8  # two heads of 64 channels
+        parts = [attention.qkv] if hasattr(attention, "qkv") else [attention.query, attention.key_value]
+        torch.testing.assert_close(torch.cat([part.weight for part in parts], dim=1), expected, rtol=0, atol=0)
+
+
+def test_the_last_block_computes_the_class_token_alone_and_the_one_before_computes_all(vit):
+    plain = PlainVit(vit, torch.float32)
+    tokens = torch.randn(3, 17, 128)
+    with torch.inference_mode():
+        first, last = plain.blocks[0](tokens), plain.blocks[1](tokens)
+        expected = vit.transformer.resblocks[1](tokens)
+    assert first.shape == (3, 17, 128)
+    assert last.shape == (3, 1, 128)
+    torch.testing.assert_close(last, expected[:, :1], rtol=1e-4, atol=1e-4)
 
 
 def test_folded_batch_norms_leave_the_features_as_they_were():
