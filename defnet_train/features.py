@@ -111,11 +111,6 @@ def finished_features(
     )
 
 
-def sample(features: Tensor) -> Tensor:
-    """As many views of every photo, (5, F), of its features (M, V, F): copies and photos count alike in statistics."""
-    return features[0][[*FEW_WINDOWS, -1]] if features.shape[1] > len(FEW_WINDOWS) + 1 else features[0]
-
-
 def _pictures(source: PhotoViews, index: int, scales: Sequence[float]) -> list[Tensor]:
     """The views of a photo whose features are kept, each (V, H, W, 3): upright, mirrored, and at every scale."""
 

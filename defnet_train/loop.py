@@ -20,7 +20,7 @@ from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import TrainConfig, require_trainable
 from defnet_train.epochs import Epochs
 from defnet_train.evaluation import calibrate, figures, predict, reference_scores, series_figures
-from defnet_train.features import finished_features, sample, trunk_features
+from defnet_train.features import finished_features, trunk_features
 from defnet_train.initial_weights import bare_model, describe_initial, load_initial
 from defnet_train.listener import Interrupted, Listener, Silent, Stoppable
 from defnet_train.model import Defnet
@@ -115,7 +115,8 @@ def _train_all_epochs(
     model.to(fabric.device)
     source = _view_source(fabric, job.config, model, data, Stoppable(listener, stop, "before the first step"))
     if isinstance(source, FeatureViews) and fresh:
-        model.encoder.fit_feature_norm(torch.cat([sample(source.features[i]) for i in data.parts["train"]]))
+        flat = [source.features[i].flatten(0, 1) for i in data.parts["train"]]
+        model.encoder.fit_feature_norm(torch.cat(flat))
     trainer = Trainer(fabric, job.config, model, source, data)
     epochs = Epochs(fabric, job.config, run, trainer, source, data, listener, stop)
     if state:
