@@ -5,9 +5,9 @@ over all views of a call, so scores depend a little on which photos share it. `d
 
 Only the wide products of a vision transformer's blocks are quantised, the two of each MLP: two thirds of the time, and
 8-bit products are faster. Those of attention stay float32: with them a file is faster still, but names another
-distortion for one photo in ten, and variances are off by 3 % (docs/precisions.md). Convolutions stay float32. As
-ConvInteger, MobileNet's were slower than in float32 (about half the speed) and its scores were useless, so a file of
-that tower has nothing to quantise and `quantised` refuses.
+distortion for one photo in ten, and variances are off by 3 % (docs/precisions.md). Convolutions stay float32, and a
+file of MobileNet is refused. As ConvInteger its convolutions were slower than in float32 (about half the speed) and
+its scores useless. Quantised statically they are faster and scores agree, but variances do not (docs/precisions.md).
 TensorRT reads none of these operators; it wants float32 or float16.
 """
 
@@ -46,7 +46,9 @@ def quantised(proto: onnx.ModelProto) -> onnx.ModelProto:
         if node.op_type == "MatMul" and any(QUANTISED_WEIGHTS.fullmatch(name) for name in node.input)
     ]
     if not products:
-        raise UsageError("--int8 gains nothing for a convolutional tower; export it with --fp32 or --fp16")
+        raise UsageError(
+            "--int8 is for ViT towers; others would misstate their uncertainty: export with --fp32 or --fp16"
+        )
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)  # It advises steps that this graph has been through.
