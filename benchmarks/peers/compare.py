@@ -32,12 +32,12 @@ RESULTS = ROOT / "benchmarks" / "results"
 FIGURES = ROOT / "docs" / "figures"
 BUILTIN = ROOT / "defnet_infer" / "models" / "defnet-lite.onnx"
 SIZES: tuple[Size, ...] = ((512, 384), (1024, 768), (4000, 3000))
-COUNTS, QUICK_COUNTS = (24, 24, 4), (8, 6, 2)
+COUNTS, QUICK_COUNTS = (16, 16, 4), (8, 6, 2)
 """Photos of each size; the large ones cost pyiqa 8 GB and seconds each."""
 BATCH = 6
 OTHERS = {"piq BRISQUE": SIZES, "piq CLIP-IQA": SIZES[:2], "torchmetrics CLIP-IQA": SIZES[:2]}
 """CLIP-IQA scales nothing down: at 12 megapixels its attention pooling takes more memory than most machines have."""
-OTHERS_ROUNDS = 3
+OTHERS_ROUNDS = 1
 
 
 @dataclass(frozen=True)
