@@ -12,6 +12,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from table import Tool, median
 
 from defnet_train.plots.style import BLUE, GRAY, GREEN, ORANGE, RED, in_house_style, panels, save
@@ -31,6 +32,8 @@ def bars(axis: Axes, figures: dict[str, Any], key: str, form: str) -> None:
         axis.bar_label(drawn, fmt=form, fontsize=6, padding=1)
     axis.set_xticks(range(len(sizes)), [size.replace("x", " × ") for size in sizes])
     axis.set_yscale("log")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
     axis.grid(visible=False, axis="x")
 
 
@@ -53,7 +56,7 @@ def draw(figures: dict[str, Any]) -> Figure:
     agreement.axhline(1e-4, color=RED, linewidth=1, linestyle="--")
     agreement.set(title="|defnet - pyiqa|, float32; dashed: bound", xlabel="pyiqa's LIQE score", yscale="log")
     agreement.set(xlim=(0.9, 5.1), ylim=(5e-9, 3e-4))
-    agreement.legend(fontsize=7, loc="lower right")
+    agreement.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, 0.85))
     handles, names = speed.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4)
     return figure
