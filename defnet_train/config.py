@@ -218,6 +218,11 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
+    def __post_init__(self) -> None:
+        if self.optim.thaw_stages and self.run.devices > 1:
+            # What is frozen when processes first meet is left out of the gradients that they share.
+            raise UsageError("optim.thaw_stages trains in one process; set run.devices = 1")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, as `from_dict` reads them."""
         return dataclasses.asdict(self)

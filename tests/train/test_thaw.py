@@ -211,6 +211,7 @@ def test_the_plan_counts_what_thaws(tmp_path: Path) -> None:
     ("settings", "said"),
     [
         (["optim.thaw_stages=2", "optim.freeze_trunk=false"], "set optim.freeze_trunk = true as well"),
+        (["optim.thaw_stages=2", "run.devices=2"], "trains in one process; set run.devices = 1"),
         (["optim.thaw_stages=-1"], "optim.thaw_stages = -1 must be at least 0"),
         (["data.scales=[0.0]"], r"data.scales = \[0.0\]: factors from 0.25 to 4"),
     ],
