@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -86,7 +86,10 @@ def trunk_features(
             progress(len(some))
         return features
 
-    return _kept(cache, _key(encoder, records, rule, scales, stages), compute, len(records), progress)
+    # A run that is resumed has trained its last stages: what the first ones gave is still right.
+    later = {id(parameter) for parameter in encoder.last_stages(stages)} if stages else set()
+    later_names = {name for name, parameter in encoder.trunk.named_parameters() if id(parameter) in later}
+    return _kept(cache, _key(encoder, records, rule, scales, stages, later_names), compute, len(records), progress)
 
 
 def finished_features(
@@ -142,10 +145,17 @@ def _kept(
 
 
 def _key(
-    encoder: Encoder, records: Sequence[ImageRecord], rule: Preprocess, scales: Sequence[float], stages: int
+    encoder: Encoder,
+    records: Sequence[ImageRecord],
+    rule: Preprocess,
+    scales: Sequence[float],
+    stages: int,
+    without: Collection[str] = (),
 ) -> str:
     digest = hashlib.sha256(json.dumps([encoder.name, asdict(rule), list(scales), stages]).encode())
     for name, value in sorted(encoder.trunk.state_dict().items()):
+        if name in without:
+            continue
         digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
     for record in records:
         status = record.path.stat()

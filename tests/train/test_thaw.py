@@ -81,6 +81,23 @@ def test_features_of_a_stopped_trunk_finish_as_those_of_the_whole(
         assert not torch.equal(one, other)
 
 
+def test_what_the_first_stages_gave_is_read_again_when_the_last_have_trained(
+    photo_files: list[Path], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    own, records, rule = Encoder("mobilenetv2_100", "paper"), [record(photo_files[0])], Preprocess()
+    first = trunk_features(own, records, rule, tmp_path, lambda _: None, stages=STAGES)
+    for parameter in own.last_stages(STAGES):
+        parameter.data += 0.1
+    again = trunk_features(own, records, rule, tmp_path, lambda _: None, stages=STAGES)
+    assert torch.equal(first[0], again[0])
+    assert len(list(tmp_path.iterdir())) == 1
+    own.trunk.net.conv_stem.weight.data += 0.1
+    other = trunk_features(own, records, rule, tmp_path, lambda _: None, stages=STAGES)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert not torch.equal(first[0], other[0])
+
+
 def test_a_photo_is_also_seen_at_other_sizes(encoder: Encoder, photo_files: list[Path]) -> None:
     rule = Preprocess()
     (found,) = trunk_features(encoder, [record(photo_files[0])], rule, None, lambda _: None, scales=(1.5,))
