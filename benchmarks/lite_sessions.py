@@ -31,6 +31,7 @@ ROWS = {
     "level_order": "score against level, mean of kinds",
     "level_order_worst": "the same, worst kind",
     "original_on_top": "copies below their original",
+    "strong_distortion_accuracy": "distortion named, levels 4 and 5",
 }
 
 

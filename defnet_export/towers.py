@@ -51,7 +51,9 @@ def deployed(graph: ScoringGraph, dtype: torch.dtype) -> ScoringGraph:
         clip.visual = PlainVit(clip.visual, dtype)
     elif isinstance(clip.visual.trunk, MultiLevelMobileNet):
         clip.visual.trunk = plain_mobilenet(copy.deepcopy(clip.visual.trunk), dtype)
-        clip.visual.head.proj = StoredLinear(clip.visual.head.proj.weight.T, dtype)
+        head = clip.visual.head
+        head.hidden = StoredLinear(head.hidden.weight.T, dtype, head.hidden.bias)
+        head.proj = StoredLinear(head.proj.weight.T, dtype)
     elif dtype != torch.float32:
         raise UsageError(f"{graph.model.config.tower} is exported in float32 only; leave out --fp16")
     return result.eval().requires_grad_(False)
@@ -63,15 +65,18 @@ class StoredLinear(nn.Module):
     Args:
         weight_IO: (input, output), so that the file needs no transposed copy.
         dtype: Type to store them in.
+        bias_O: (output,), stored in float32: its few numbers are not worth rounding.
     """
 
-    def __init__(self, weight_IO: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, weight_IO: Tensor, dtype: torch.dtype, bias_O: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("weight", weight_IO.detach().to(dtype).contiguous())
+        self.register_buffer("bias", None if bias_O is None else bias_O.detach())
 
     def forward(self, x: Tensor) -> Tensor:
         """Float32 (..., input) to float32 (..., output)."""
-        return x @ self.weight.float()
+        product = x @ self.weight.float()
+        return product if self.bias is None else product + self.bias
 
 
 class Affine(nn.Module):

@@ -14,7 +14,7 @@ from defnet_train.records import ImageRecord
 class BatchOrder:
     """Endless batches of photo indices with a fixed number of each data set, in the mixture's order.
 
-    Every data set is shuffled and walked through on its own, synthetic ones by threes; a rest too small for its
+    Every data set is shuffled and walked through on its own, synthetic ones by pairs; a rest too small for its
     share is dropped, so that a batch never holds a photo twice unless the data set is smaller than its share.
 
     Args:
@@ -27,13 +27,13 @@ class BatchOrder:
     """
 
     def __init__(self, records: Sequence[ImageRecord], mixture: dict[str, int], rng: np.random.Generator) -> None:
-        self._walks: dict[str, _Photos | _Triples] = {}
+        self._walks: dict[str, _Photos | _Pairs] = {}
         for key, count in mixture.items():
             indices = [i for i, r in enumerate(records) if r.dataset == key]
             if not indices:
                 raise DatasetError(f"no training photo of '{key}', which data.sets asks for in every batch")
             in_series = records[indices[0]].series
-            self._walks[key] = _Triples(records, indices, count, rng) if in_series else _Photos(indices, count, rng)
+            self._walks[key] = _Pairs(records, indices, count, rng) if in_series else _Photos(indices, count, rng)
 
     def __iter__(self) -> BatchOrder:
         return self
@@ -77,26 +77,25 @@ class _Photos:
         self._order, self._next = list(state["order"]), state["next"]
 
 
-class _Triples:
-    """Triples that can be ordered: an undistorted photo and two levels of one of its distortions."""
+class _Pairs:
+    """Pairs that can be ordered: two levels of a distortion of one photo, of which level 0 is the photo itself."""
 
     def __init__(
         self, records: Sequence[ImageRecord], indices: list[int], count: int, rng: np.random.Generator
     ) -> None:
-        self._originals = {records[i].group: i for i in indices if not records[i].kind}
+        originals = {records[i].group: i for i in indices if not records[i].kind}
         ladders: dict[tuple[str, str], list[int]] = {}
         for i in indices:
             if records[i].kind:
-                ladders.setdefault((records[i].group, records[i].kind), []).append(i)
-        self._steps = list(ladders.items())
+                group = records[i].group
+                ladders.setdefault((group, records[i].kind), [originals[group]]).append(i)
+        self._ladders = list(ladders.values())
         self._rng = rng
-        self._walk = _Photos(list(range(len(self._steps))), max(count // 3, 1), rng)
+        self._walk = _Photos(list(range(len(self._ladders))), max(count // 2, 1), rng)
 
     def take(self) -> list[int]:
-        batch: list[int] = []
-        for (group, _), ladder in (self._steps[k] for k in self._walk.take()):
-            batch += [self._originals[group], *self._rng.choice(ladder, min(2, len(ladder)), replace=False).tolist()]
-        return batch
+        ladders = (self._ladders[k] for k in self._walk.take())
+        return [index for ladder in ladders for index in self._rng.choice(ladder, 2, replace=False).tolist()]
 
     def state(self) -> dict[str, Any]:
         return self._walk.state()

@@ -105,7 +105,7 @@ class ModelConfig:
     """``openai``, ``random`` or a local CLIP weights file."""
     trunk_weights: PathText = ""
     dropout: float = 0.0
-    """Share of trunk features dropped before the projection while training; timm towers only."""
+    """Share of trunk features, and of a projection's hidden units, dropped while training; timm towers only."""
     prompt_preset: Literal["paper", "liqe", "pyiqa"] = "paper"
     """How the classes are worded; see `defnet_infer.taxonomy`."""
     preprocess: Literal["defnet", "liqe", "pyiqa"] = "defnet"
@@ -146,6 +146,8 @@ class LossConfig:
     """Row 8."""
     tie_probability: float = 0.5
     """Row 7."""
+    order_weight: float = 1.0
+    """What pairs of synthetic copies, of which only the order is known, count beside those of rated photos."""
     dwa_scope: Literal["multitask", "all"] = "multitask"
     """What dynamic weights weigh: the tasks, or every evidential loss too (row 9)."""
     mos_scaling: Literal["nominal", "observed", "raw"] = "nominal"
@@ -155,7 +157,8 @@ class LossConfig:
     """Where the overview's loss goes: the head only, as in the paper, or into the encoder too (row 26)."""
 
     def __post_init__(self) -> None:
-        _at_least("loss", self, cross_weight=0, fusion_weight=0, tau=0, label_noise_aux=0, tie_probability=0)
+        _at_least("loss", self, cross_weight=0, fusion_weight=0, tau=0, label_noise_aux=0)
+        _at_least("loss", self, tie_probability=0, order_weight=0)
 
 
 @dataclass(frozen=True, kw_only=True)

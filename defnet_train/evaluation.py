@@ -19,6 +19,8 @@ from defnet_train.uncertainty import conformal_factor, uncertainty
 PHOTOS_PER_BATCH = 16
 FEWEST_PHOTOS = 5
 """The logistic has four parameters; a correlation of fewer photos says nothing."""
+STRONG = 4
+"""Level from which on a synthetic distortion should be nameable."""
 
 Outputs = dict[str, npt.NDArray[np.float32]]
 
@@ -149,18 +151,21 @@ def _rows(outputs: Mapping[str, npt.NDArray[np.float32]], rows: npt.NDArray[np.i
     return {name: value[rows] for name, value in outputs.items()}
 
 
-def series_figures(score: npt.NDArray[np.float32], records: Sequence[ImageRecord]) -> dict[str, float]:
-    """How surely the score falls as a synthetic distortion grows.
+def series_figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Sequence[ImageRecord]) -> dict[str, float]:
+    """How surely the score falls as a synthetic distortion grows, and how often a strong one is named.
 
     Args:
-        score: Of the synthetic copies and their originals, (N,).
+        outputs: Of the synthetic copies and their originals: ``score`` (N,) and, of a model that names distortions,
+            ``distortion`` (N, 11).
         records: The same photos.
 
     Returns:
         ``level_order``: Spearman correlation of score and level, original included, mean over photos, then over
         kinds (-1 is perfect). ``level_order_worst``: that of the worst kind. ``original_on_top``: share of copies
-        that score below their original.
+        that score below their original. ``strong_distortion_accuracy``: share of the copies at levels 4 and 5 whose
+        distortion is named, where there are any.
     """
+    score = outputs["score"]
     originals = {r.group: s for r, s in zip(records, score, strict=True) if not r.kind}
     ladders: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for record, value in zip(records, score, strict=True):
@@ -173,11 +178,16 @@ def series_figures(score: npt.NDArray[np.float32], records: Sequence[ImageRecord
         by_kind.setdefault(kind, []).append(srcc(np.array(values), np.array(levels)))
         below += [value < originals[group] for value in values[1:]]
     means = [float(np.mean(orders)) for orders in by_kind.values()]
-    return {
+    found = {
         "level_order": float(np.mean(means)),
         "level_order_worst": max(means),
         "original_on_top": float(np.mean(below)),
     }
+    strong = np.array([record.level >= STRONG for record in records])
+    if "distortion" in outputs and strong.any():
+        labels = targets_of(records).distortion.numpy()
+        found["strong_distortion_accuracy"] = distortion_accuracy(outputs["distortion"][strong], labels[strong])
+    return found
 
 
 def calibrate(model: Defnet, source: ViewSource, indices: Sequence[int], records: Sequence[ImageRecord]) -> float:

@@ -23,6 +23,7 @@ def pair_loss(
     *,
     reduction: str = "per_dataset",
     tie_probability: float = 0.5,
+    weight_B: Tensor | None = None,
 ) -> Tensor:
     """Fidelity of the order of two photos of one data set, Eqs. (7) and (8).
 
@@ -35,6 +36,8 @@ def pair_loss(
         comparable_BB: True for pairs whose order is known, symmetric (B, B); all, if absent.
         reduction: ``per_dataset``: mean over a data set's pairs, then over data sets. ``flat``: mean over pairs.
         tie_probability: p for equal opinion scores; the paper's ">=" would give 1 to whichever comes first.
+        weight_B: What a data set, or with ``flat`` a pair, counts in the mean, the same for all photos of a data set,
+            (B,); 1 each, if absent.
     """
     first, second = torch.triu_indices(len(score_B), len(score_B), offset=1, device=score_B.device)
     same = dataset_B[first] == dataset_B[second]
@@ -47,10 +50,13 @@ def pair_loss(
     truth = torch.where(order == 0, tie_probability, 0.5 * (order + 1))
     predicted = torch.special.ndtr((score_B[first] - score_B[second]) / math.sqrt(2))
     loss = 1 - _overlap(truth, predicted) - _overlap(1 - truth, 1 - predicted)
-    if reduction == "flat":
-        return loss.mean()
-    pair_dataset = dataset_B[first]
-    return torch.stack([loss[pair_dataset == k].mean() for k in pair_dataset.unique()]).mean()
+    weight = torch.ones_like(loss) if weight_B is None else weight_B[first].to(loss.dtype)
+    if reduction == "per_dataset":
+        pair_dataset = dataset_B[first]
+        loss, weight = (
+            torch.stack([values[pair_dataset == k].mean() for k in pair_dataset.unique()]) for values in (loss, weight)
+        )
+    return (loss * weight).sum() / weight.sum().clamp_min(1e-12)
 
 
 def comparable(group_B: Tensor, series_B: Tensor) -> Tensor:

@@ -186,7 +186,7 @@ def _finish(
             result["reference_scores"] = reference_scores(outputs["score"])
         if series := data.series(part):
             outputs = predict(model, source, series, listener.advance)
-            result[part] |= series_figures(outputs["score"], data.at(series))
+            result[part] |= series_figures(outputs, data.at(series))
     save_checkpoint(run.best_file, model, config, {"epoch": info.record["epoch"], **result, **run.provenance})
     run.finish(result)
     return result

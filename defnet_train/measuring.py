@@ -132,7 +132,7 @@ def evaluate(path: Path, question: Question, listener: Listener) -> Evaluation:
     if copies:
         listener.stage(f"scoring synthetic copies with {path}", len(copies))
         copy_outputs = model.predict(source, copies, listener.advance)
-        found |= series_figures(copy_outputs["score"], data.at(copies))
+        found |= series_figures(copy_outputs, data.at(copies))
     return Evaluation(
         model=path,
         sha256=model.sha256,

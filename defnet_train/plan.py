@@ -217,8 +217,8 @@ def _parts(model: Defnet) -> dict[str, list[nn.Parameter]]:
 
 def _features(model: Defnet) -> int:
     """Length of a view's trunk feature, of which the projection makes the embedding."""
-    head = getattr(model.encoder.clip.visual, "head", None)
-    return model.encoder.embed_dim if head is None else head.proj.in_features
+    has_projection = hasattr(model.encoder.clip.visual, "head")
+    return int(model.encoder.trunk.num_features) if has_projection else model.encoder.embed_dim
 
 
 def _begun(model: Defnet) -> int:

@@ -100,6 +100,7 @@ def test_scoring_does_not_load_training_behind_ones_back() -> None:
 
 def test_a_photo_is_scored_where_torch_is_missing(tmp_path: Path) -> None:
     assert MODEL.is_file(), "the built-in model belongs to the repository; train and export it, then add it"
+    assert MODEL.stat().st_size <= 12e6, "every newcomer downloads it"
     pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     code = "from defnet_infer.cli import main\nsys.argv[0] = 'defnet'\nmain()"

@@ -130,6 +130,19 @@ def test_trunk_weights_come_from_a_file(tmp_path: Path) -> None:
     assert not torch.equal(encoder.clip.text_projection, donor.clip.text_projection), "and only those of the trunk"
 
 
+def test_the_projection_of_the_small_tower_bends_and_drops_only_in_training() -> None:
+    torch.manual_seed(0)
+    encoder, features = Encoder("mobilenetv2_100", "paper", dropout=0.5), torch.randn(64, 2032)
+    head = encoder.clip.visual.head
+    norm, hidden = head.norm, head.hidden
+    inside = torch.nn.functional.gelu((features - norm.mean) / norm.std @ hidden.weight.T + hidden.bias)
+    by_hand = torch.nn.functional.normalize(inside @ head.proj.weight.T, dim=-1)
+    assert torch.allclose(encoder.project(features), by_hand, atol=1e-6)
+    assert not torch.allclose(encoder.project(-features), -encoder.project(features), atol=0.1), "it is not linear"
+    head.train()
+    assert not torch.allclose(encoder.project(features), encoder.project(features), atol=0.01), "dropout"
+
+
 def test_weights_that_do_not_fit_or_are_not_there_are_named(tmp_path: Path) -> None:
     path = tmp_path / "trunk.safetensors"
     save_file({"conv.weight": torch.zeros(3)}, path)

@@ -66,6 +66,19 @@ def test_the_order_of_the_photos_does_not_matter_to_the_pair_loss() -> None:
     assert loss_of(*shuffled).item() == pytest.approx(loss_of(SCORE, MOS, DATASET).item(), abs=1e-12)  # type: ignore[arg-type]
 
 
+def test_a_data_set_counts_by_its_weight() -> None:
+    score, mos, dataset = [1.0, 2, 3, 4, 3, 2], [1.0, 2, 3, 4, 1, 5], [0, 0, 0, 0, 1, 1]
+    first, second = loss_of(score[:4], mos[:4], dataset[:4]).item(), loss_of(score[4:], mos[4:], dataset[4:]).item()
+    assert second > 3 * first, "the second data set is the one that is wrong"
+    weight = torch.tensor([1.0, 1, 1, 1, 0.25, 0.25])
+    assert loss_of(score, mos, dataset, weight_B=weight).item() == pytest.approx((first + 0.25 * second) / 1.25)
+    flat = loss_of(score, mos, dataset, weight_B=weight, reduction="flat").item()
+    assert flat == pytest.approx((6 * first + 0.25 * second) / 6.25), "six pairs and one"
+    nothing = loss_of(score, mos, dataset, weight_B=torch.tensor([1.0, 1, 1, 1, 0, 0])).item()
+    assert nothing == pytest.approx(first)
+    assert loss_of(score[4:], mos[4:], dataset[4:], weight_B=torch.zeros(2)).item() == 0.0
+
+
 def test_a_small_data_set_counts_as_much_as_a_large_one_unless_pairs_are_counted_flat() -> None:
     score, mos, dataset = [1.0, 2, 3, 4, 3, 2], [1.0, 2, 3, 4, 1, 5], [0, 0, 0, 0, 1, 1]
     per_dataset = loss_of(score, mos, dataset)

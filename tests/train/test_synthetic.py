@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -61,19 +62,21 @@ def test_a_photo_and_its_copies_are_never_torn_apart(records: list[ImageRecord])
     assert sum(len(g) for g in groups) == len(set().union(*groups))
 
 
-def test_a_batch_is_made_of_an_original_and_two_levels_of_one_distortion(records: list[ImageRecord]) -> None:
+def test_a_batch_is_made_of_two_levels_of_one_distortion_of_a_photo(records: list[ImageRecord]) -> None:
     batches = BatchOrder(records, {"synthetic": 6}, np.random.default_rng(0))
-    seen = set()
-    for _ in range(40):
+    kinds, levels = set(), Counter[tuple[int, ...]]()
+    for _ in range(80):
         chosen = [records[i] for i in next(batches)]
         assert len(chosen) == 6
-        for first in (0, 3):
-            original, *copies = chosen[first : first + 3]
-            assert original.level == 0
-            assert {c.level for c in copies} == {2, 5}
-            assert {(c.group, c.kind) for c in copies} == {(original.group, copies[0].kind)}
-            seen.add(copies[0].kind)
-    assert len(seen) > len(DISTORTION_KINDS) / 2, "every distortion has its turn"
+        for first in (0, 2, 4):
+            pair = chosen[first : first + 2]
+            assert len({r.group for r in pair}) == 1
+            assert len({r.kind for r in pair} - {""}) == 1, "the photo itself is level 0 of every distortion"
+            levels[tuple(sorted(r.level for r in pair))] += 1
+            kinds |= {r.kind for r in pair}
+    assert len(kinds - {""}) == len(DISTORTION_KINDS), "every distortion has its turn"
+    assert set(levels) == {(0, 2), (0, 5), (2, 5)}
+    assert max(levels.values()) < 2 * min(levels.values()), "all levels as often"
 
 
 def test_targets_say_that_only_the_order_is_known(records: list[ImageRecord]) -> None:
@@ -94,15 +97,30 @@ def test_synthetic_copies_keep_few_windows(records: list[ImageRecord], shared_mo
 
 def test_a_score_that_falls_with_the_level_is_in_perfect_order(records: list[ImageRecord]) -> None:
     falling = np.array([-r.level for r in records], dtype=np.float32)
-    assert series_figures(falling, records) == pytest.approx(
+    assert series_figures({"score": falling}, records) == pytest.approx(
         {"level_order": -1, "level_order_worst": -1, "original_on_top": 1}
     )
     noise_rises = np.array([r.level if r.kind == "white noise" else -r.level for r in records], dtype=np.float32)
-    figures = series_figures(noise_rises, records)
+    figures = series_figures({"score": noise_rises}, records)
     assert figures["level_order_worst"] == pytest.approx(1)
     count = len(DISTORTION_KINDS)
     assert figures["level_order"] == pytest.approx((-(count - 1) + 1) / count)
     assert figures["original_on_top"] == pytest.approx(1 - 1 / count)
+
+
+def test_strong_copies_count_as_named_by_their_most_probable_class(records: list[ImageRecord]) -> None:
+    named = np.zeros((len(records), len(DISTORTIONS)), np.float32)
+    for row, record in enumerate(records):
+        assert record.labels is None or record.labels.distortion is not None
+        truth = 0 if record.labels is None else record.labels.distortion
+        wrong = record.level == 2 or record.kind == "pixelate"  # Of the strong ones, one kind in 26.
+        named[row, (truth + 1) % len(DISTORTIONS) if wrong else truth] = 0.9
+    falling = np.array([-r.level for r in records], dtype=np.float32)
+    found = series_figures({"score": falling, "distortion": named}, records)
+    assert found["strong_distortion_accuracy"] == pytest.approx(25 / 26)
+    mild = np.flatnonzero([r.level < 4 for r in records])
+    found = series_figures({"score": falling[mild], "distortion": named[mild]}, [records[i] for i in mild])
+    assert "strong_distortion_accuracy" not in found, "no copy is strong"
 
 
 def test_a_missing_folder_and_an_impossible_level_are_named(tmp_path: Path) -> None:
