@@ -49,7 +49,13 @@ class Defnet(nn.Module):
         self.overview_gradient = overview_gradient
         self.tasks = TASK_SUBSETS[config.tasks]
         self.encoder = Encoder(
-            config.tower, config.prompt_preset, config.weights, config.trunk_weights, config.dropout, config.tasks
+            config.tower,
+            config.prompt_preset,
+            config.weights,
+            config.trunk_weights,
+            config.dropout,
+            config.tasks,
+            config.feature_noise,
         )
         self.read_out = JointReadOut(self.tasks)
         rule = PREPROCESS_PRESETS[config.preprocess]
