@@ -106,8 +106,6 @@ class ModelConfig:
     trunk_weights: PathText = ""
     dropout: float = 0.0
     """Share of trunk features, and of a projection's hidden units, dropped while training; timm towers only."""
-    feature_noise: float = 0.0
-    """Gaussian noise on the standardised trunk features while training, in their deviations; `mobilenetv2_100` only."""
     prompt_preset: Literal["paper", "liqe", "pyiqa"] = "paper"
     """How the classes are worded; see `defnet_infer.taxonomy`."""
     preprocess: Literal["defnet", "liqe", "pyiqa"] = "defnet"
@@ -127,7 +125,7 @@ class ModelConfig:
     head: HeadConfig = field(default_factory=HeadConfig)
 
     def __post_init__(self) -> None:
-        _at_least("model", self, dropout=0, feature_noise=0)
+        _at_least("model", self, dropout=0)
         if self.dropout >= 1:
             raise UsageError(f"model.dropout = {self.dropout} would drop everything; it must be below 1")
 

@@ -27,7 +27,7 @@ from defnet_infer.contract import CLIP_MEAN, CLIP_STD
 from defnet_infer.errors import CheckpointError, UsageError
 from defnet_infer.taxonomy import PRESETS
 from defnet_train.joint import TASK_SUBSETS
-from defnet_train.multilevel import FeatureNorm, GaussianNoise, MultiLevelMobileNet
+from defnet_train.multilevel import FeatureNorm, MultiLevelMobileNet
 
 MAX_LOGIT_SCALE = 100.0
 VIEWS_AT_ONCE = 64
@@ -63,7 +63,6 @@ class Encoder(nn.Module):
         trunk_weights: Local safetensors file for the image trunk of a timm tower; empty for none.
         dropout: Share of trunk features, and of a projection's hidden units, dropped while training; timm towers only.
         tasks: What the prompts name, a key of `joint.TASK_SUBSETS`.
-        feature_noise: Deviation of noise on standardised features while training; multi-level trunks only.
 
     Raises:
         UsageError: If the tower is unknown.
@@ -78,13 +77,12 @@ class Encoder(nn.Module):
         trunk_weights: str = "",
         dropout: float = 0.0,
         tasks: str = "q+s+d",
-        feature_noise: float = 0.0,
     ) -> None:
         super().__init__()
         if name not in TOWERS:
             raise UsageError(f"unknown image tower '{name}'; choose one of: {', '.join(TOWERS)}")
         self.name = name
-        self.clip = _build_clip(name, weights, dropout, feature_noise)
+        self.clip = _build_clip(name, weights, dropout)
         if trunk_weights:
             _load_trunk(self.clip, name, trunk_weights)
         tower = TOWERS[name]
@@ -190,7 +188,7 @@ def _context_needed(tokens_JL: Tensor) -> int:
     return int(tokens_JL.argmax(dim=-1).max()) + 1
 
 
-def _build_clip(name: str, weights: str, dropout: float, feature_noise: float) -> nn.Module:
+def _build_clip(name: str, weights: str, dropout: float) -> nn.Module:
     if name not in open_clip.list_models():
         open_clip.add_model_config(Path(__file__).parent / "towers" / f"{name}.json")
     if weights not in ("random", "openai") and not Path(weights).is_file():
@@ -210,11 +208,11 @@ def _build_clip(name: str, weights: str, dropout: float, feature_noise: float) -
     if TOWERS[name].multilevel:
         trunk = MultiLevelMobileNet()
         clip.visual.trunk = trunk
-        clip.visual.head = _hidden_projection(trunk.num_features, clip.text_projection.shape[1], dropout, feature_noise)
+        clip.visual.head = _hidden_projection(trunk.num_features, clip.text_projection.shape[1], dropout)
     return clip.eval()
 
 
-def _hidden_projection(features: int, embed_dim: int, dropout: float, noise: float) -> nn.Module:
+def _hidden_projection(features: int, embed_dim: int, dropout: float) -> nn.Module:
     """From trunk features to an embedding through one hidden layer twice as wide as that, open_clip's `mlp`.
 
     A support vector machine beats a ridge regression on the same features: what they say is not linear. With a hidden
@@ -224,7 +222,6 @@ def _hidden_projection(features: int, embed_dim: int, dropout: float, noise: flo
     return nn.Sequential(
         OrderedDict(
             norm=FeatureNorm(features),
-            noise=GaussianNoise(noise),
             drop=nn.Dropout(dropout),
             hidden=nn.Linear(features, hidden),
             act=nn.GELU(),

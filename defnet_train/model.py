@@ -49,13 +49,7 @@ class Defnet(nn.Module):
         self.overview_gradient = overview_gradient
         self.tasks = TASK_SUBSETS[config.tasks]
         self.encoder = Encoder(
-            config.tower,
-            config.prompt_preset,
-            config.weights,
-            config.trunk_weights,
-            config.dropout,
-            config.tasks,
-            config.feature_noise,
+            config.tower, config.prompt_preset, config.weights, config.trunk_weights, config.dropout, config.tasks
         )
         self.read_out = JointReadOut(self.tasks)
         rule = PREPROCESS_PRESETS[config.preprocess]

@@ -101,21 +101,3 @@ class FeatureNorm(nn.Module):
         std, mean = torch.std_mean(flat, dim=0)
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-5, std, torch.ones_like(std)))
-
-
-class GaussianNoise(nn.Module):
-    """Noise added to standardised features while training: views that differ by less should not score differently.
-
-    Args:
-        deviation: Of the noise, in deviations of a feature; 0 adds none and draws no random numbers.
-    """
-
-    def __init__(self, deviation: float) -> None:
-        super().__init__()
-        self.deviation = deviation
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features of any shape, with noise in training only."""
-        if not self.training or not self.deviation:
-            return features
-        return features + self.deviation * torch.randn_like(features)

@@ -143,18 +143,6 @@ def test_the_projection_of_the_small_tower_bends_and_drops_only_in_training() ->
     assert not torch.allclose(encoder.project(features), encoder.project(features), atol=0.01), "dropout"
 
 
-def test_noise_on_features_is_as_large_as_asked_and_only_in_training() -> None:
-    torch.manual_seed(0)
-    noise, features = (
-        Encoder("mobilenetv2_100", "paper", feature_noise=0.5).clip.visual.head.noise,
-        torch.randn(500, 90),
-    )
-    assert torch.equal(noise(features), features)
-    added = noise.train()(features) - features
-    assert added.mean().item() == pytest.approx(0, abs=0.01)
-    assert added.std().item() == pytest.approx(0.5, abs=0.01)
-
-
 def test_weights_that_do_not_fit_or_are_not_there_are_named(tmp_path: Path) -> None:
     path = tmp_path / "trunk.safetensors"
     save_file({"conv.weight": torch.zeros(3)}, path)
