@@ -17,6 +17,9 @@ from torch import Tensor, nn
 LEVELS = (1, 2, 3, 4, 5)
 """Block stages whose outputs are pooled: 56 x 56 to 7 x 7 at 224 pixels. Earlier ones cost time and add nothing."""
 
+FARTHEST = 6.0
+"""Deviations from the mean of the training photos at which a feature ends."""
+
 
 class MultiLevelMobileNet(nn.Module):
     """timm's `mobilenetv2_100`, pooled at five depths and at its end.
@@ -82,6 +85,9 @@ def _width(stage: nn.Sequential) -> int:
 class FeatureNorm(nn.Module):
     """Fixed shift and scale of features: levels differ in size by two orders of magnitude.
 
+    What lies further out than `FARTHEST` deviations is brought back there: strong noise lies at dozens of them, and
+    would count for more in the projection than everything else together.
+
     Args:
         width: Number of features.
     """
@@ -93,7 +99,7 @@ class FeatureNorm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Standardise (..., F)."""
-        return (features - self.mean) / self.std
+        return ((features - self.mean) / self.std).clamp(-FARTHEST, FARTHEST)
 
     def fit(self, features: Tensor) -> None:
         """Take mean and deviation from training features (..., F); a feature that never varies keeps scale 1."""

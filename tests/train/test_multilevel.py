@@ -39,11 +39,19 @@ def test_the_feature_norm_standardises_the_features_it_was_fitted_to() -> None:
     scale, shift = torch.tensor([0.01, 3.0, 100.0]), torch.tensor([5.0, -2.0, 0.5])
     features = torch.randn(40, 2, 16, 3, generator=generator) * scale + shift
     norm = FeatureNorm(3)
-    assert torch.equal(norm(features), features), "before it is fitted it changes nothing"
+    near = torch.randn(4, 3, generator=generator)
+    assert torch.equal(norm(near), near), "before it is fitted it changes nothing"
     norm.fit(features)
     found = norm(features).flatten(0, -2)
     torch.testing.assert_close(found.mean(0), torch.zeros(3), rtol=0, atol=1e-3)
     torch.testing.assert_close(found.std(0), torch.ones(3), rtol=1e-3, atol=0)
+
+
+def test_a_feature_far_from_those_of_training_ends_at_six_deviations() -> None:
+    norm = FeatureNorm(2)
+    norm.fit(torch.tensor([[1.0, -1.0], [3.0, 1.0], [5.0, 3.0]]))  # Means 3 and 1, deviations 2.
+    far = torch.tensor([[3.0 + 2 * 5.9, 1.0 - 2 * 40], [3.0 + 2 * 50, 1.0]])
+    torch.testing.assert_close(norm(far), torch.tensor([[5.9, -6.0], [6.0, 0.0]]))
 
 
 def test_a_feature_that_never_varies_is_centred_and_stays_finite() -> None:
