@@ -15,7 +15,7 @@ class BatchOrder:
     """Endless batches of photo indices with a fixed number of each data set, in the mixture's order.
 
     Every data set is shuffled and walked through on its own, synthetic ones by pairs; a rest too small for its
-    share is dropped, so that a batch never holds a photo twice unless the data set is smaller than its share.
+    share is dropped, so that a batch never holds a rated photo twice unless the data set is smaller than its share.
 
     Args:
         records: The photos.
