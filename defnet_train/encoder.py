@@ -215,9 +215,9 @@ def _build_clip(name: str, weights: str, dropout: float) -> nn.Module:
 def _hidden_projection(features: int, embed_dim: int, dropout: float) -> nn.Module:
     """From trunk features to an embedding through one hidden layer twice as wide as that, open_clip's `mlp`.
 
-    A support vector machine beats a ridge regression on the same features: what they say is not linear. In trials on six
-    sessions of the LIVE Challenge photos the mean SRCC was 0.807 with a hidden layer and dropout 0.3, and 0.796 with the
-    best linear projection.
+    A support vector machine beats a ridge regression on the same features: what they say is not linear. In trials on
+    six sessions of the LIVE Challenge photos the mean SRCC was 0.807 with a hidden layer and dropout 0.3, and 0.796
+    with the best linear projection.
     """
     hidden = 2 * embed_dim
     return nn.Sequential(
