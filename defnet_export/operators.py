@@ -43,6 +43,7 @@ TENSORRT = {
     "Concat": Support(NUMBER),
     "Conv": Support(FLOAT),
     "Div": Support(NUMBER),
+    "Erf": Support(FLOAT),
     "Gather": Support(NUMBER),
     "Gemm": Support(FLOAT, "rank 2, alpha and beta 1"),
     "Greater": Support(NUMBER, "assumed"),

@@ -64,8 +64,8 @@ def test_no_cast_follows_a_cast(lowered, tower):
 @pytest.mark.parametrize(
     ("tower", "count"),
     [
-        # crops and overview; into half; four levels and the last layer out of it; the projection's stored weights
-        ("mobilenet", 2 + 1 + 4 + 1 + 1),
+        # crops and overview; into half; four levels and the last layer out of it; the projection's two stored weights
+        ("mobilenet", 2 + 1 + 4 + 1 + 2),
         # crops, overview and pixels; patches; a block: 2 norms, 2 results, softmax in and out; the projection's weights
         ("vit", 2 + 1 + 1 + 6 * LAYERS + 1),
     ],

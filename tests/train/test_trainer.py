@@ -40,7 +40,7 @@ def trainer_of(config: TrainConfig, precision: str = "32-true") -> Trainer:
     fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1, precision=precision)
     torch.manual_seed(config.seed)
     model = Defnet(config.model)
-    width = model.encoder.clip.visual.head.proj.in_features
+    width = model.encoder.trunk.num_features
     made = torch.randn(PHOTOS, 2, 16, width, generator=torch.Generator().manual_seed(1))
     data = RunData(records(), {"train": list(range(PHOTOS)), "val": [], "test": []})
     trainer = Trainer(fabric, config, model, FeatureViews(made), data)
