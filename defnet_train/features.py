@@ -71,7 +71,8 @@ def trunk_features(
         features: list[Tensor] = []
         for start in range(0, len(records), PHOTOS_PER_BATCH):
             some = range(start, min(start + PHOTOS_PER_BATCH, len(records)))
-            pictures = [picture for index in some for picture in _pictures(source, index, scales)]
+            by_photo = _pictures(source, some, scales)
+            pictures = [picture for photo in by_photo for picture in photo]
             flat = torch.cat(pictures).to(encoder.pixel_scale.device)
             with torch.inference_mode():
                 parts = []
@@ -79,9 +80,8 @@ def trunk_features(
                     found = encoder.begin_trunk(few, stages).half() if stages else encoder.trunk_features(few).float()
                     parts.append(found.cpu())
             by_picture = iter(torch.cat(parts).split([len(picture) for picture in pictures]))
-            for index in some:
-                count = 1 if records[index].series else 2 + len(scales)
-                whole = [next(by_picture) for _ in range(count)]
+            for photo in by_photo:
+                whole = [next(by_picture) for _ in photo]
                 features.append(torch.stack([*whole[:2], *(views[TWICE] for views in whole[2:])]))
             progress(len(some))
         return features
@@ -114,17 +114,22 @@ def finished_features(
     )
 
 
-def _pictures(source: PhotoViews, index: int, scales: Sequence[float]) -> list[Tensor]:
-    """The views of a photo whose features are kept, each (V, H, W, 3): upright, mirrored, and at every scale."""
+def _pictures(source: PhotoViews, indices: Sequence[int], scales: Sequence[float]) -> list[list[Tensor]]:
+    """The views of each photo whose features are kept, (V, H, W, 3) each: upright, mirrored, and at every scale."""
 
-    def views(scale: float = 1.0) -> Tensor:
-        crops, overview = source.fixed([index], scale)
-        return torch.cat([crops[0], overview])
+    def views(some: Sequence[int], scale: float = 1.0) -> Tensor:
+        crops, overview = source.fixed(some, scale)  # Decodes, distorts and cuts several photos at once.
+        return torch.cat([crops, overview.unsqueeze(1)], dim=1)
 
-    if source.records[index].series:
-        return [views()[[*FEW_WINDOWS, -1]]]
-    upright = views()
-    return [upright, upright.flip(-2), *(views(scale)[EVERY_OTHER] for scale in scales)]
+    rated = [index for index in indices if not source.records[index].series]
+    pictures = {
+        index: [upright, upright.flip(-2)] if index in rated else [upright[[*FEW_WINDOWS, -1]]]
+        for index, upright in zip(indices, views(indices), strict=True)
+    }
+    for scale in scales if rated else ():
+        for index, resized in zip(rated, views(rated, scale), strict=True):
+            pictures[index].append(resized[EVERY_OTHER])
+    return list(pictures.values())
 
 
 def _kept(
