@@ -68,10 +68,14 @@ def batch_shift(scores: dict[str, Any], key: str = "together") -> float:
 def markdown(figures: dict[str, Any]) -> str:
     """The page."""
     versions = ", ".join(f"{name} {version}" for name, version in figures["versions"].items())
+    rounds = max(run["round"] for run in figures["runs"])
+    once = "One round of fresh processes: speeds may be off by a fifth."
+    taken = once if rounds == 1 else "Medians of fresh processes, in turns."
+    command = f"python benchmarks/peers/compare.py --rounds {rounds}"
     parts = [
         "# The same LIQE weights in pyiqa and in defnet",
-        f"`python benchmarks/peers/compare.py` on {figures['cores']} cores of {figures['processor']}, "
-        f"{figures['photos']} photos. Medians of fresh processes, in turns. {versions}.",
+        f"`{command}` on {figures['cores']} cores of {figures['processor']}, "
+        f"{figures['photos']} photos. {taken} {versions}.",
         "## Aimed at",
         _table(
             ("", "wanted", "measured", ""),
