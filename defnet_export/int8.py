@@ -3,9 +3,10 @@
 Weights are 8-bit integers per output channel; activations are quantised while the model runs (DynamicQuantizeLinear),
 over all views of a call, so scores depend a little on which photos share it. `defnet score` calls once per photo.
 
-Only the wide products of a vision transformer's blocks are quantised, the two of each MLP: two thirds of the time, and
-8-bit products are faster. Those of attention stay float32: with them a file is faster still, but names another
-distortion for one photo in ten, and variances are off by 3 % (docs/precisions.md). Convolutions stay float32, and a
+Only wide products of a vision transformer's blocks are quantised. Where a model states variances, the two of each MLP:
+those of attention stay float32, because with them variances would be off by 2 to 3 %, the bound or more
+(docs/precisions.md). Where it states none, as imported LIQE, also those that attention starts with: half as fast again,
+and scores hold their bounds with room to spare. Convolutions stay float32, and a
 file of MobileNet is refused. As ConvInteger its convolutions were slower than in float32 (about half the speed) and
 its scores useless. Quantised statically they are faster and scores agree, but variances do not (docs/precisions.md).
 TensorRT reads none of these operators; it wants float32 or float16.
@@ -22,12 +23,15 @@ import onnx
 
 from defnet_infer.errors import UsageError
 
-QUANTISED_WEIGHTS = re.compile(r"model\.encoder\.clip\.visual\.blocks\.\d+\.(widen|narrow)\.weight")
-"""Names of the weights; `towers.PlainVit` gives them."""
+_BLOCK = r"model\.encoder\.clip\.visual\.blocks\.\d+\."
+MLP_WEIGHTS = re.compile(_BLOCK + r"(widen|narrow)\.weight")
+"""Names of the weights that are quantised in every vision transformer; `towers.PlainVit` gives them."""
+ALL_WEIGHTS = re.compile(_BLOCK + r"(widen|narrow|attention\.(qkv|query|key_value|out))\.weight")
+"""The same for models that state no variances."""
 
 
 def quantised(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Quantise the products of a vision transformer's MLPs.
+    """Quantise the products of a vision transformer's MLPs, and those of attention if no output is a variance.
 
     Weights are signed, which is twice as fast as unsigned ones, and use 7 of their 8 bits: with all 8, processors
     without VNNI instructions saturate the 16-bit sums of two products, and scores would depend on the machine.
@@ -40,10 +44,12 @@ def quantised(proto: onnx.ModelProto) -> onnx.ModelProto:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    states_variances = any(output.name == "epistemic" for output in proto.graph.output)
+    chosen = MLP_WEIGHTS if states_variances else ALL_WEIGHTS
     products = [
         node.name
         for node in proto.graph.node
-        if node.op_type == "MatMul" and any(QUANTISED_WEIGHTS.fullmatch(name) for name in node.input)
+        if node.op_type == "MatMul" and any(chosen.fullmatch(name) for name in node.input)
     ]
     if not products:
         raise UsageError(

@@ -14,12 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from defnet_export.certificate import generated_views
 from defnet_export.graph import ScoringGraph
-from defnet_export.int8 import QUANTISED_WEIGHTS, quantised
+from defnet_export.int8 import ALL_WEIGHTS, MLP_WEIGHTS, quantised
 from defnet_export.lowering import lower
 from defnet_export.operators import unsupported, uses
 from defnet_export.precision import PRECISIONS, default_path
 from defnet_infer.errors import UsageError
-from defnet_train.config import ModelConfig
+from defnet_train.config import HeadConfig, ModelConfig
 from defnet_train.model import Defnet
 from tests.lively_model import lively_model
 
@@ -33,20 +33,23 @@ def graphs() -> dict[str, ScoringGraph]:
     from open_clip.transformer import VisionTransformer
 
     small = lively_model()
-    torch.manual_seed(0)
-    vit = Defnet(ModelConfig(tower="mobilenetv2_100", weights="random")).eval()
-    vit.load_state_dict(small.state_dict())
-    embed = vit.encoder.embed_dim
-    vit.encoder.clip.visual = VisionTransformer(
-        224, 32, 128, LAYERS, 2, 4.0, output_dim=embed, act_layer=QuickGELU
-    ).eval()
-    return {"mobilenet": ScoringGraph(small).eval(), "vit": ScoringGraph(vit).eval()}
+    made = {"mobilenet": ScoringGraph(small).eval()}
+    for name, head in (("vit", HeadConfig()), ("bare vit", HeadConfig(kind="none"))):
+        torch.manual_seed(0)
+        vit = Defnet(ModelConfig(tower="mobilenetv2_100", weights="random", head=head)).eval()
+        vit.load_state_dict(small.state_dict(), strict=name == "vit")
+        embed = vit.encoder.embed_dim
+        vit.encoder.clip.visual = VisionTransformer(
+            224, 32, 128, LAYERS, 2, 4.0, output_dim=embed, act_layer=QuickGELU
+        ).eval()
+        made[name] = ScoringGraph(vit).eval()
+    return made
 
 
 @pytest.fixture(scope="module")
 def lowered(graphs) -> dict[tuple[str, str], onnx.ModelProto]:
     made = {(tower, p): lower(graph, p) for tower, graph in graphs.items() for p in ("float32", "float16")}
-    made["vit", "int8"] = lower(graphs["vit"], "int8")
+    made |= {(tower, "int8"): lower(graphs[tower], "int8") for tower in ("vit", "bare vit")}
     return made
 
 
@@ -144,14 +147,34 @@ def test_pixels_are_scaled_as_planes_since_with_channels_last_it_takes_a_sixth_o
     assert [shapes[name] for name in scale.input if name in shapes] == [[3, 1, 1]]
 
 
-def test_int8_quantises_the_products_of_the_blocks_with_standard_operators(lowered):
-    proto = lowered["vit", "int8"]
+@pytest.mark.parametrize(
+    ("tower", "weights", "count"),
+    [
+        # The two products of every MLP.
+        ("vit", MLP_WEIGHTS, 2 * LAYERS),
+        # Attention's input and output too; the last block has its queries apart.
+        ("bare vit", ALL_WEIGHTS, 4 * LAYERS + 1),
+    ],
+)
+def test_int8_leaves_attention_alone_where_a_model_states_variances(lowered, tower, weights, count):
+    proto = lowered[tower, "int8"]
     assert {node.domain for node in proto.graph.node} == {""}
     assert [entry.domain for entry in proto.opset_import] == [""]
     integer = [node for node in proto.graph.node if node.op_type == "MatMulInteger"]
-    assert len(integer) == 2 * LAYERS, "the two products of every MLP"
-    assert all(QUANTISED_WEIGHTS.match(node.input[1].removesuffix("_quantized")) for node in integer)
+    assert len(integer) == count
+    assert all(weights.fullmatch(node.input[1].removesuffix("_quantized")) for node in integer)
     onnx.checker.check_model(proto, full_check=True)
+
+
+def test_with_attention_in_int8_scores_stay_near_and_are_not_the_same(graphs, lowered):
+    crops, overview = generated_views(4, 15, 224)
+    with torch.inference_mode():
+        expected = graphs["bare vit"](torch.from_numpy(crops), torch.from_numpy(overview))[0].numpy()
+    session = onnxruntime.InferenceSession(
+        lowered["bare vit", "int8"].SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    feed = {tensor.name: {"crops": crops, "overview": overview}[tensor.name] for tensor in session.get_inputs()}
+    assert 0 < np.abs(session.run(["score"], feed)[0] - expected).max() < 0.02
 
 
 def test_int8_of_a_convolutional_tower_is_refused_with_the_way_out(lowered):
