@@ -148,6 +148,9 @@ class LossConfig:
     """Row 7."""
     order_weight: float = 1.0
     """What pairs of synthetic copies, of which only the order is known, count beside those of rated photos."""
+    order_sharpness: float = 1.0
+    """What their score differences are multiplied by in Eq. (7). At 1 most of the loss comes from copies that are in order
+    already and could be further apart; at 5 from those that are not."""
     dwa_scope: Literal["multitask", "all"] = "multitask"
     """What dynamic weights weigh: the tasks, or every evidential loss too (row 9)."""
     mos_scaling: Literal["nominal", "observed", "raw"] = "nominal"
@@ -158,7 +161,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         _at_least("loss", self, cross_weight=0, fusion_weight=0, tau=0, label_noise_aux=0)
-        _at_least("loss", self, tie_probability=0, order_weight=0)
+        _at_least("loss", self, tie_probability=0, order_weight=0, order_sharpness=0)
 
 
 @dataclass(frozen=True, kw_only=True)

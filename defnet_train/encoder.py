@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from defnet_infer.contract import CLIP_MEAN, CLIP_STD
 from defnet_infer.errors import CheckpointError, UsageError
 from defnet_infer.taxonomy import PRESETS
+from defnet_train import multilevel
 from defnet_train.joint import TASK_SUBSETS
-from defnet_train.multilevel import FeatureNorm, MultiLevelMobileNet
+from defnet_train.multilevel import RGB, FeatureNorm, MultiLevelMobileNet
 
 MAX_LOGIT_SCALE = 100.0
 VIEWS_AT_ONCE = 64
 """Views that finish a trunk together: more are slower on a CPU, whose caches their activations leave."""
-RGB = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,7 @@ class Tower:
 TOWERS = {
     "ViT-B-32-quickgelu": Tower(mean=CLIP_MEAN, std=CLIP_STD),
     "ViT-B-32-gelu": Tower(mean=CLIP_MEAN, std=CLIP_STD),
-    # The ImageNet weights come from TensorFlow: pixels in [-1, 1].
-    "mobilenetv2_100": Tower(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), multilevel=True),
+    "mobilenetv2_100": Tower(mean=multilevel.MEAN, std=multilevel.STD, multilevel=True),
     "tiny-resnet": Tower(mean=CLIP_MEAN, std=CLIP_STD),
 }
 

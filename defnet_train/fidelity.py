@@ -24,6 +24,7 @@ def pair_loss(
     reduction: str = "per_dataset",
     tie_probability: float = 0.5,
     weight_B: Tensor | None = None,
+    sharpness_B: Tensor | None = None,
 ) -> Tensor:
     """Fidelity of the order of two photos of one data set, Eqs. (7) and (8).
 
@@ -38,6 +39,8 @@ def pair_loss(
         tie_probability: p for equal opinion scores; the paper's ">=" would give 1 to whichever comes first.
         weight_B: What a data set, or with ``flat`` a pair, counts in the mean, the same for all photos of a data set,
             (B,); 1 each, if absent.
+        sharpness_B: What score differences of a data set are multiplied by before p_hat, the same for all its photos,
+            (B,); 1, if absent.
     """
     first, second = torch.triu_indices(len(score_B), len(score_B), offset=1, device=score_B.device)
     same = dataset_B[first] == dataset_B[second]
@@ -48,7 +51,10 @@ def pair_loss(
         return score_B.sum() * 0.0
     order = torch.sign(mos_B[first] - mos_B[second])
     truth = torch.where(order == 0, tie_probability, 0.5 * (order + 1))
-    predicted = torch.special.ndtr((score_B[first] - score_B[second]) / math.sqrt(2))
+    difference = score_B[first] - score_B[second]
+    if sharpness_B is not None:
+        difference = difference * sharpness_B[first].to(difference.dtype)
+    predicted = torch.special.ndtr(difference / math.sqrt(2))
     loss = 1 - _overlap(truth, predicted) - _overlap(1 - truth, 1 - predicted)
     weight = torch.ones_like(loss) if weight_B is None else weight_B[first].to(loss.dtype)
     if reduction == "per_dataset":

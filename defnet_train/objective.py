@@ -96,6 +96,7 @@ def _task_loss(task: str, prediction: Forward, targets: Targets, config: LossCon
         reduction=config.pair_reduction,
         tie_probability=config.tie_probability,
         weight_B=torch.where(targets.target_known, 1.0, config.order_weight),
+        sharpness_B=torch.where(targets.target_known, 1.0, config.order_sharpness),
     )
 
 

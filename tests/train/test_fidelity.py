@@ -79,6 +79,27 @@ def test_a_data_set_counts_by_its_weight() -> None:
     assert loss_of(score[4:], mos[4:], dataset[4:], weight_B=torch.zeros(2)).item() == 0.0
 
 
+def test_a_sharper_data_set_is_as_if_its_scores_lay_further_apart() -> None:
+    sharpness = torch.tensor([1.0] * 4 + [5.0] * 4)
+    wider = SCORE[:4] + [5 * score for score in SCORE[4:8]]
+    found = loss_of(SCORE[:8], MOS[:8], DATASET[:8], sharpness_B=sharpness).item()
+    assert found == pytest.approx(brute_force(wider, MOS[:8], DATASET[:8], "per_dataset", 0.5), abs=1e-12)
+    assert abs(found - loss_of(SCORE[:8], MOS[:8], DATASET[:8]).item()) > 0.01
+
+
+def test_with_a_sharp_loss_a_pair_in_order_pulls_far_less_than_one_out_of_order() -> None:
+    def pull(score: list[float], sharpness: float) -> float:
+        leaf = torch.tensor(score, requires_grad=True)
+        pair_loss(
+            leaf, torch.tensor([2.0, 1.0]), torch.zeros(2), sharpness_B=torch.full((2,), sharpness)
+        ).backward()
+        return float(leaf.grad.abs().max())
+
+    right, wrong = [3.6, 3.0], [3.0, 3.6]
+    assert pull(right, 1) > 0.5 * pull(wrong, 1)
+    assert pull(right, 5) < 0.2 * pull(wrong, 5)
+
+
 def test_a_small_data_set_counts_as_much_as_a_large_one_unless_pairs_are_counted_flat() -> None:
     score, mos, dataset = [1.0, 2, 3, 4, 3, 2], [1.0, 2, 3, 4, 1, 5], [0, 0, 0, 0, 1, 1]
     per_dataset = loss_of(score, mos, dataset)

@@ -8,7 +8,7 @@ import torch
 from defnet_train.multilevel import LEVELS, FeatureNorm, MultiLevelMobileNet
 
 
-def test_features_are_mean_and_deviation_of_five_levels_and_the_mean_of_the_end() -> None:
+def test_features_are_tones_then_mean_and_deviation_of_five_levels_and_the_mean_of_the_end() -> None:
     torch.manual_seed(0)
     trunk = MultiLevelMobileNet().eval()
     pixels = torch.randn(2, 3, 224, 224)
@@ -22,7 +22,7 @@ def test_features_are_mean_and_deviation_of_five_levels_and_the_mean_of_the_end(
         end = trunk.net(pixels).mean(dim=(2, 3))
     for hook in hooks:
         hook.remove()
-    expected = []
+    expected = [trunk.tones(pixels)]
     for level in seen[: len(LEVELS)]:
         expected += [level.mean(dim=(2, 3)), level.flatten(2).std(dim=2, correction=0)]
     assert found.shape == (2, trunk.num_features)
