@@ -149,8 +149,8 @@ class LossConfig:
     order_weight: float = 1.0
     """What pairs of synthetic copies, of which only the order is known, count beside those of rated photos."""
     order_sharpness: float = 1.0
-    """What their score differences are multiplied by in Eq. (7). At 1 most of the loss comes from copies that are in order
-    already and could be further apart; at 5 from those that are not."""
+    """What their score differences are multiplied by in Eq. (7). At 1 most of the loss comes from copies that are in
+    order already and could be further apart; at 10 from those that are not."""
     dwa_scope: Literal["multitask", "all"] = "multitask"
     """What dynamic weights weigh: the tasks, or every evidential loss too (row 9)."""
     mos_scaling: Literal["nominal", "observed", "raw"] = "nominal"

@@ -24,6 +24,9 @@ STD: RGB = (0.5, 0.5, 0.5)
 LEVELS = (1, 2, 3, 4, 5)
 """Block stages whose outputs are pooled: 56 x 56 to 7 x 7 at 224 pixels. Earlier ones cost time and add nothing."""
 
+WIDE_STAGES = 2
+"""First stages, whose maps are the largest: 4.8 MB a view at 224 pixels, of 32-bit numbers."""
+
 FARTHEST = 6.0
 """Deviations from the mean of the training photos at which a feature ends."""
 
@@ -39,6 +42,9 @@ class MultiLevelMobileNet(nn.Module):
         super().__init__()
         self.net = timm.create_model("mobilenetv2_100", num_classes=0, global_pool="", pad_type="same")
         self.tones = Tones(MEAN, STD)
+        self.parts = 1
+        """In how many parts views pass the first stages, one part after another. What is exported for a CPU has
+        several: the maps of all views of a photo would leave its caches."""
         levels = 2 * sum(_width(self.net.blocks[level]) for level in LEVELS)
         self.num_features = self.tones.width + levels + self.net.num_features
 
@@ -71,8 +77,18 @@ class MultiLevelMobileNet(nn.Module):
         return self._end(*self._run(map_NCHW, stages, self.stages, [begun[:, :statistics]]))
 
     def _start(self, pixels_NCHW: Tensor, end: int) -> tuple[Tensor, list[Tensor]]:
-        stem_NCHW = self.net.bn1(self.net.conv_stem(pixels_NCHW))
-        return self._run(stem_NCHW, 0, end, [self.tones(pixels_NCHW)])
+        tones = self.tones(pixels_NCHW)
+        if self.parts == 1 or end < WIDE_STAGES:
+            return self._run(self._stem(pixels_NCHW), 0, end, [tones])
+        # Whatever the number of views: those of one part stand `parts` places apart.
+        pixels_NPCHW = pixels_NCHW.unflatten(0, (-1, self.parts))
+        begun = [self._run(self._stem(pixels_NPCHW[:, k]), 0, WIDE_STAGES, []) for k in range(self.parts)]
+        x = torch.stack([part for part, _ in begun], dim=1).flatten(0, 1)
+        levels = [torch.stack(part, dim=1).flatten(0, 1) for part in zip(*(pooled for _, pooled in begun), strict=True)]
+        return self._run(x, WIDE_STAGES, end, [tones, *levels])
+
+    def _stem(self, pixels_NCHW: Tensor) -> Tensor:
+        return self.net.bn1(self.net.conv_stem(pixels_NCHW))
 
     def _run(self, x: Tensor, first: int, end: int, pooled: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         for level in range(first, end):

@@ -10,6 +10,8 @@ from torch import nn
 
 from defnet_export.graph import ScoringGraph
 from defnet_export.towers import PlainVit, deployed, fold_batch_norms
+from defnet_train.config import HeadConfig, ModelConfig
+from defnet_train.model import Defnet
 from defnet_train.multilevel import MultiLevelMobileNet
 from tests.lively_model import lively_model
 
@@ -78,6 +80,29 @@ def test_folded_batch_norms_leave_the_features_as_they_were():
     with torch.inference_mode():
         error = (folded(pixels) - expected).norm() / expected.norm()
     assert error < 3e-5, "float32 rounding of fifty layers; another order of threads' sums moves it"
+
+
+@pytest.mark.parametrize(("views", "parts"), [(16, 8), (15, 5), (32, 8), (12, 3)])
+def test_views_that_pass_the_first_stages_in_parts_give_the_same_features_in_the_same_order(views, parts):
+    torch.manual_seed(0)
+    trunk = MultiLevelMobileNet().eval()
+    pixels = torch.randn(views, 3, 64, 64)
+    with torch.inference_mode():
+        at_once = trunk(pixels)
+        trunk.parts = parts
+        in_parts = trunk(pixels)
+    torch.testing.assert_close(in_parts, at_once, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(at_once[0], at_once[1], rtol=1e-2), "views differ, so their order is seen"
+
+
+def test_only_a_float32_file_has_parts_and_they_divide_the_views():
+    graph = ScoringGraph(lively_model()).eval()
+    trunk = deployed(graph, torch.float32).model.encoder.trunk
+    assert trunk.parts == 8, "15 crops and an overview"
+    assert deployed(graph, torch.float16).model.encoder.trunk.parts == 1
+    bare = ModelConfig(tower="mobilenetv2_100", weights="random", head=HeadConfig(kind="none"))
+    assert deployed(ScoringGraph(Defnet(bare)).eval(), torch.float32).model.encoder.trunk.parts == 5, "15 crops"
+    assert graph.model.encoder.trunk.parts == 1, "the model itself is as it was"
 
 
 def test_deploying_a_graph_leaves_the_original_in_float32_with_its_own_modules():

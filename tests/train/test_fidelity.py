@@ -90,9 +90,7 @@ def test_a_sharper_data_set_is_as_if_its_scores_lay_further_apart() -> None:
 def test_with_a_sharp_loss_a_pair_in_order_pulls_far_less_than_one_out_of_order() -> None:
     def pull(score: list[float], sharpness: float) -> float:
         leaf = torch.tensor(score, requires_grad=True)
-        pair_loss(
-            leaf, torch.tensor([2.0, 1.0]), torch.zeros(2), sharpness_B=torch.full((2,), sharpness)
-        ).backward()
+        pair_loss(leaf, torch.tensor([2.0, 1.0]), torch.zeros(2), sharpness_B=torch.full((2,), sharpness)).backward()
         return float(leaf.grad.abs().max())
 
     right, wrong = [3.6, 3.0], [3.0, 3.6]
