@@ -48,6 +48,7 @@ TENSORRT = {
     "Gemm": Support(FLOAT, "rank 2, alpha and beta 1"),
     "Greater": Support(NUMBER, "assumed"),
     "LayerNormalization": Support(FLOAT, "scale and bias of the input's type; float32 here"),
+    "Log": Support(FLOAT),
     "MatMul": Support(FLOAT),
     "Mul": Support(NUMBER),
     "Pad": Support(NUMBER),
