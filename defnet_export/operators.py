@@ -56,6 +56,7 @@ TENSORRT = {
     "Reciprocal": Support(FLOAT),
     "ReduceMean": Support(NUMBER, "axes are an initializer"),
     "ReduceSum": Support(NUMBER, "axes are an initializer"),
+    "Relu": Support(FLOAT),
     "Reshape": Support(NUMBER),
     "Sigmoid": Support(FLOAT),
     "Slice": Support(NUMBER),
