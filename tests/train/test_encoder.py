@@ -132,7 +132,8 @@ def test_trunk_weights_come_from_a_file(tmp_path: Path) -> None:
 
 def test_the_projection_of_the_small_tower_bends_and_drops_only_in_training() -> None:
     torch.manual_seed(0)
-    encoder, features = Encoder("mobilenetv2_100", "paper", dropout=0.5), torch.randn(64, 2032)
+    encoder = Encoder("mobilenetv2_100", "paper", dropout=0.5)
+    features = torch.randn(64, encoder.trunk.num_features)
     head = encoder.clip.visual.head
     norm, hidden = head.norm, head.hidden
     inside = torch.nn.functional.gelu((features - norm.mean) / norm.std @ hidden.weight.T + hidden.bias)
