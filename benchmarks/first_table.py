@@ -12,38 +12,33 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 from scoring_material import model_or_builtin
 
 from defnet_infer import Scorer
 from defnet_infer.photos import decode
+from defnet_train import distortion_effects as effects
 
 NOISE, LIGHT, BLUR, JPEG_QUALITY = 30, 0.25, 4, 10
 
 
-def variants(photo: Image.Image, folder: Path) -> dict[str, Path]:
+def variants(pixels: np.ndarray, folder: Path) -> dict[str, Path]:
     """What each row says -> the file that it is about."""
-    pixels = np.asarray(photo).astype(float)
-    noisy = pixels + np.random.default_rng(0).normal(scale=NOISE, size=pixels.shape)
+    rng = np.random.default_rng(0)
     made = {
-        "a sharp photo": photo,
-        f"the same, JPEG quality {JPEG_QUALITY}": photo,
-        f"the same, noise of {NOISE} gray levels": Image.fromarray(noisy.clip(0, 255).astype(np.uint8)),
-        "the same, a quarter of the light": Image.fromarray((LIGHT * pixels).astype(np.uint8)),
-        f"the same, blurred by {BLUR} pixels": photo.filter(ImageFilter.GaussianBlur(BLUR)),
+        "a sharp photo": pixels,
+        f"the same, JPEG quality {JPEG_QUALITY}": effects.jpeg(pixels, JPEG_QUALITY, rng),
+        f"the same, noise of {NOISE} gray levels": effects.white_noise(pixels, NOISE, rng),
+        "the same, a quarter of the light": (LIGHT * pixels).astype(np.uint8),
+        f"the same, blurred by {BLUR} pixels": effects.gaussian_blur(pixels, BLUR, rng),
     }
-    paths = {}
-    for number, (name, image) in enumerate(made.items()):
-        if "JPEG" in name:
-            paths[name] = folder / f"{number}.jpg"
-            image.save(paths[name], quality=JPEG_QUALITY)
-        else:
-            paths[name] = folder / f"{number}.png"
-            image.save(paths[name])
-    whole = next(iter(paths.values())).read_bytes()
-    paths["a file cut off in the middle"] = folder / "cut.png"
-    paths["a file cut off in the middle"].write_bytes(whole[: len(whole) // 2])
-    return paths
+    paths = {name: folder / f"{number}.png" for number, name in enumerate(made)}
+    for name, path in paths.items():
+        Image.fromarray(made[name]).save(path)
+    whole = paths["a sharp photo"].read_bytes()
+    cut = folder / "cut.png"
+    cut.write_bytes(whole[: len(whole) // 2])
+    return {**paths, "a file cut off in the middle": cut}
 
 
 def main() -> None:
@@ -53,12 +48,13 @@ def main() -> None:
     arguments = parser.parse_args()
     scorer = Scorer(model_or_builtin(arguments.model), device="cpu")
     with tempfile.TemporaryDirectory() as scratch:
-        paths = variants(decode(arguments.photo).image, Path(scratch))
+        paths = variants(decode(arguments.photo).pixels, Path(scratch))
         for name, row in zip(paths, scorer.score(list(paths.values())), strict=True):
-            interval = "" if row.failed else f"{row.interval_low:.2f} to {row.interval_high:.2f}"
-            what = "" if row.failed else f"{row.distortion} ({row.distortion_prob:.0%})"
-            score = "" if row.failed else f"{row.score:.2f}"
-            print(f"| {name} | {score} | {interval} | {what} | {row.error} |")
+            said = ("", "", "")
+            if not row.failed:
+                interval = f"{row.interval_low:.2f} to {row.interval_high:.2f}"
+                said = (f"{row.score:.2f}", interval, f"{row.distortion} ({row.distortion_prob:.0%})")
+            print("|", " | ".join([name, *said, row.error]), "|")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ over all views of a call, so scores depend a little on which photos share it. `d
 
 Only wide products of a vision transformer's blocks are quantised. Where a model states variances, the two of each MLP:
 those of attention stay float32, because with them variances would be off by 2 to 3 %, the bound or more
-(docs/precisions.md). Where it states none, as imported LIQE, also those that attention starts with: half as fast again,
-and scores hold their bounds with room to spare. Convolutions stay float32, and a
-file of MobileNet is refused. As ConvInteger its convolutions were slower than in float32 (about half the speed) and
-its scores useless. Quantised statically they are faster and scores agree, but variances do not (docs/precisions.md).
+(docs/precisions.md). Where it states none, as imported LIQE, also those before and after attention: half as fast again,
+and scores use half of their bound. Convolutions stay float32, and a file of MobileNet is refused. As ConvInteger its
+convolutions were slower than in float32 (about half the speed) and its scores useless. Quantised statically they are
+faster and scores agree, but variances do not (docs/precisions.md).
 TensorRT reads none of these operators; it wants float32 or float16.
 """
 

@@ -45,8 +45,7 @@ class MultiLevelMobileNet(nn.Module):
         self.parts = 1
         """In how many parts views pass the first stages, one part after another. What is exported for a CPU has
         several: the maps of all views of a photo would leave its caches."""
-        levels = 2 * sum(_width(self.net.blocks[level]) for level in LEVELS)
-        self.num_features = self.tones.width + levels + self.net.num_features
+        self.num_features = self._statistics(self.stages) + self.net.num_features
 
     @property
     def stages(self) -> int:
@@ -69,12 +68,15 @@ class MultiLevelMobileNet(nn.Module):
     def finish(self, begun: Tensor, stages: int) -> Tensor:
         """Features (N, F) from what `begin` gave for the same number of stages; H and W must be equal."""
         width = _width(self.net.blocks[stages - 1])
-        levels = 2 * sum(_width(self.net.blocks[level]) for level in LEVELS if level < stages)
-        statistics = self.tones.width + levels
+        statistics = self._statistics(stages)
         map_NCHW = begun[:, statistics:].unflatten(1, (width, -1)).contiguous()
         side = math.isqrt(map_NCHW.shape[-1])
         map_NCHW = map_NCHW.unflatten(2, (side, side)).contiguous(memory_format=torch.channels_last)
         return self._end(*self._run(map_NCHW, stages, self.stages, [begun[:, :statistics]]))
+
+    def _statistics(self, stages: int) -> int:
+        """How many features there are before the map of so many stages: tones, means and deviations."""
+        return self.tones.width + 2 * sum(_width(self.net.blocks[level]) for level in LEVELS if level < stages)
 
     def _start(self, pixels_NCHW: Tensor, end: int) -> tuple[Tensor, list[Tensor]]:
         tones = self.tones(pixels_NCHW)
@@ -83,8 +85,8 @@ class MultiLevelMobileNet(nn.Module):
         # Whatever the number of views: those of one part stand `parts` places apart.
         pixels_NPCHW = pixels_NCHW.unflatten(0, (-1, self.parts))
         begun = [self._run(self._stem(pixels_NPCHW[:, k]), 0, WIDE_STAGES, []) for k in range(self.parts)]
-        x = torch.stack([part for part, _ in begun], dim=1).flatten(0, 1)
-        levels = [torch.stack(part, dim=1).flatten(0, 1) for part in zip(*(pooled for _, pooled in begun), strict=True)]
+        by_part = zip(*((x, *pooled) for x, pooled in begun), strict=True)
+        x, *levels = (torch.stack(parts, dim=1).flatten(0, 1) for parts in by_part)
         return self._run(x, WIDE_STAGES, end, [tones, *levels])
 
     def _stem(self, pixels_NCHW: Tensor) -> Tensor:

@@ -33,8 +33,8 @@ FIGURES = ROOT / "docs" / "figures"
 BUILTIN = ROOT / "defnet_infer" / "models" / "defnet-lite.onnx"
 SIZES: tuple[Size, ...] = ((512, 384), (1024, 768), (4000, 3000))
 COUNTS, QUICK_COUNTS = (48, 48, 4), (8, 6, 2)
-"""Photos of each size; the large ones cost pyiqa 8 GB and seconds each. Of 16
-photos the first and the last, when not all cores have work, cost the fastest tool an eighth of its speed."""
+"""Photos of each size; the large ones cost pyiqa 8 GB and seconds each. Of 16 photos the first and the last, when not
+all cores have work, cost the fastest tool an eighth of its speed."""
 BATCH = 6
 OTHERS = {"piq BRISQUE": SIZES, "piq CLIP-IQA": SIZES[:2], "torchmetrics CLIP-IQA": SIZES[:2]}
 """CLIP-IQA scales nothing down: at 12 megapixels its attention pooling takes more memory than most machines have."""
