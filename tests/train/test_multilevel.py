@@ -8,7 +8,7 @@ import torch
 from defnet_train.multilevel import LEVELS, FeatureNorm, MultiLevelMobileNet
 
 
-def test_features_are_tones_then_mean_and_deviation_of_five_levels_and_the_mean_of_the_end() -> None:
+def test_features_are_tones_then_mean_deviation_and_texture_of_five_levels_and_the_mean_of_the_end() -> None:
     torch.manual_seed(0)
     trunk = MultiLevelMobileNet().eval()
     pixels = torch.randn(2, 3, 224, 224)
@@ -23,8 +23,10 @@ def test_features_are_tones_then_mean_and_deviation_of_five_levels_and_the_mean_
     for hook in hooks:
         hook.remove()
     expected = [trunk.tones(pixels)]
-    for level in seen[: len(LEVELS)]:
-        expected += [level.mean(dim=(2, 3)), level.flatten(2).std(dim=2, correction=0)]
+    for number, level in zip(LEVELS, seen[: len(LEVELS)], strict=True):
+        mean = level.mean(dim=(2, 3), keepdim=True)
+        texture = trunk.textures[str(number)](level - mean)
+        expected += [mean.flatten(1), level.flatten(2).std(dim=2, correction=0), texture]
     assert found.shape == (2, trunk.num_features)
     torch.testing.assert_close(found, torch.cat([*expected, end], dim=1), rtol=1e-3, atol=1e-3)
 

@@ -60,7 +60,7 @@ def test_a_trunk_that_stops_and_goes_on_gives_what_it_gives_at_once(stages: int)
     pixels = torch.randn(2, 3, 224, 224)
     with torch.inference_mode():
         begun = trunk.begin(pixels, stages)
-        torch.testing.assert_close(trunk.finish(begun, stages), trunk(pixels), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(trunk.finish(begun, stages), trunk(pixels), rtol=1e-4, atol=1e-3)
         trunk.net.blocks[6][0].bn3.bias += 1.0
         assert torch.equal(trunk.begin(pixels, stages), begun), "the last stages have no part in it"
         assert not torch.allclose(trunk.finish(begun, stages), trunk(pixels + 0.1))
@@ -77,7 +77,7 @@ def test_features_of_a_stopped_trunk_finish_as_those_of_the_whole(
     assert len(list(tmp_path.iterdir())) == 3, "each is kept under a key of its own"
     for one, other in zip(whole, finished, strict=True):
         # Half precision in the middle: near, and not the same bits.
-        torch.testing.assert_close(one, other, rtol=2e-2, atol=5e-3)
+        assert (one - other).norm() < 2e-3 * one.norm()
         assert not torch.equal(one, other)
 
 
