@@ -1,4 +1,4 @@
-"""How much of the model's speed is left when photos come from files? Photos per second, from files and from ready views.
+"""How much of the model's speed is left when photos come from files? Photos a second, from files and from ready views.
 
     python benchmarks/ready_views.py [--count 48] [--rounds 12] [--model FILE]
 
@@ -56,9 +56,10 @@ def main() -> None:
         works = {"ready_views": from_views, "files": from_files}
         for work in works.values():
             work()  # The first calls allocate.
-        rounds = []
-        for _ in range(arguments.rounds):
-            rounds.append({name: rate(works[name]) for name in random.sample(list(works), len(works))})
+        rounds = [
+            {name: rate(works[name]) for name in random.sample(list(works), len(works))}
+            for _ in range(arguments.rounds)
+        ]
     figures = {
         "photos": arguments.count,
         "rounds": arguments.rounds,

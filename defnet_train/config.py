@@ -174,6 +174,8 @@ class OptimConfig:
     encoder_lr: float = 5e-6
     encoder_weight_decay: float = 1e-3
     head_lr: float = 1e-3
+    text_lr: float = 0.0
+    """Rate of the text tower; 0: that of the encoder."""
     clip_norm: float = 0.0
     """Largest gradient norm; 0: not clipped."""
     freeze_trunk: bool = False
@@ -193,7 +195,7 @@ class OptimConfig:
     scene and distortion, or the last: where validation photos are few, the best of many epochs is the luckiest."""
 
     def __post_init__(self) -> None:
-        _at_least("optim", self, epochs=1, steps_per_epoch=1, encoder_lr=0, head_lr=0, clip_norm=0)
+        _at_least("optim", self, epochs=1, steps_per_epoch=1, encoder_lr=0, head_lr=0, text_lr=0, clip_norm=0)
         _at_least("optim", self, thaw_stages=0, thaw_epoch=0, trunk_lr=0)
         if self.thaw_stages and not self.freeze_trunk:
             raise UsageError("optim.thaw_stages is for a frozen trunk; set optim.freeze_trunk = true as well")

@@ -33,11 +33,16 @@ def adamw(config: TrainConfig, model: Defnet) -> torch.optim.AdamW:
             part.requires_grad_(False)
     model.encoder.clip.logit_scale.requires_grad_(config.optim.learn_kappa)
     decay = config.optim.encoder_weight_decay
-    encoder = [p for p in model.encoder.parameters() if p.requires_grad]
+    apart = model.encoder.text_tower() if config.optim.text_lr else []
+    text = [p for p in apart if p.requires_grad]
+    text_ids = {id(p) for p in text}
+    encoder = [p for p in model.encoder.parameters() if p.requires_grad and id(p) not in text_ids]
     groups = [
         {"name": "encoder", "params": encoder, "lr": config.optim.encoder_lr, "weight_decay": decay},
         {"name": "heads", "params": list(model.heads.parameters()), "lr": config.optim.head_lr, "weight_decay": 0.0},
     ]
+    if text:
+        groups.append({"name": "text", "params": text, "lr": config.optim.text_lr, "weight_decay": decay})
     if trunk:
         groups.append({"name": "trunk", "params": trunk, "lr": config.optim.trunk_lr, "weight_decay": decay})
     return torch.optim.AdamW(groups)

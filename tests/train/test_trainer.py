@@ -145,3 +145,23 @@ def test_mixed_precision_trains_float32_weights_on_float32_losses(monkeypatch: p
     mixed, exact = trainer.mean_losses(), full.mean_losses()
     assert mixed != exact
     assert mixed == pytest.approx(exact, rel=0.05, abs=0.02)
+
+
+def moved(model: Defnet, before: dict[str, torch.Tensor]) -> dict[str, float]:
+    """The farthest that any number of each tensor has gone."""
+    return {name: (value - before[name]).abs().max().item() for name, value in model.state_dict().items()}
+
+
+def test_the_text_tower_may_have_a_rate_of_its_own() -> None:
+    """Adam's first step is as long as the rate, whatever the gradient, where there is one."""
+    settings = ("model.tower=mobilenetv2_100", "optim.clip_norm=0", "optim.encoder_weight_decay=0")
+    text, image = "encoder.clip.text_projection", "encoder.clip.visual.head.proj.weight"
+    steps = {}
+    for rate in ("0", "1e-4"):
+        trainer = trainer_of(config_with(*settings, "optim.encoder_lr=1e-3", f"optim.text_lr={rate}"))
+        before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+        trainer.step()
+        steps[rate] = moved(trainer.model, before)
+    assert steps["0"][text] == pytest.approx(1e-3, rel=0.05)
+    assert steps["1e-4"][text] == pytest.approx(1e-4, rel=0.05)
+    assert steps["1e-4"][image] == pytest.approx(steps["0"][image], rel=1e-3), "only the text tower is slower"
