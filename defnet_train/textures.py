@@ -38,8 +38,8 @@ class Texture(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         count = min(DIRECTIONS, channels)
-        # (K, C, 1, 1). In the state, though they follow from weights: last bits of a decomposition differ by machine.
-        self.register_buffer("directions", torch.eye(channels)[:count, :, None, None].contiguous())
+        # (K, C). In the state, though they follow from weights: last bits of a decomposition differ by machine.
+        self.register_buffer("directions", torch.eye(channels)[:count].contiguous())
         rows, columns = torch.triu_indices(count, count)
         self.register_buffer("upper", rows * count + columns, persistent=False)
 
@@ -52,11 +52,11 @@ class Texture(nn.Module):
         """Take the directions that weights which read the map weigh most: their first right singular vectors."""
         right_KC = torch.linalg.svd(weights_OC.double(), full_matrices=False).Vh[: len(self.directions)]
         largest_K1 = right_KC.gather(1, right_KC.abs().argmax(dim=1, keepdim=True))
-        self.directions.copy_((right_KC * largest_K1.sign())[:, :, None, None])
+        self.directions.copy_(right_KC * largest_K1.sign())
 
     def forward(self, centred_NCHW: Tensor) -> Tensor:
         """A map less its mean over the view, (N, C, H, W), to (N, width)."""
-        along_NKP = nn.functional.conv2d(centred_NCHW, self.directions).flatten(2)
+        along_NKP = self.directions @ centred_NCHW.flatten(2)
         covariance_NKK = along_NKP @ along_NKP.transpose(1, 2) / along_NKP.shape[2]
         third_NK = (along_NKP * along_NKP * along_NKP).mean(dim=2)
         return torch.cat([_root(covariance_NKK.flatten(1).index_select(1, self.upper), 2), _root(third_NK, 3)], dim=1)

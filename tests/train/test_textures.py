@@ -33,7 +33,7 @@ def fitted(channels: int = CHANNELS) -> Texture:
 def test_they_are_signed_roots_of_covariances_and_third_moments_along_the_directions() -> None:
     seen, texture = a_map(0), fitted()
     found = texture(centred(seen)).numpy()
-    along_NPK = seen.flatten(2).transpose(1, 2).double().numpy() @ texture.directions.flatten(1).T.double().numpy()
+    along_NPK = seen.flatten(2).transpose(1, 2).double().numpy() @ texture.directions.T.double().numpy()
     rows = []
     for points in along_NPK:
         covariance = np.cov(points.T, ddof=0)
@@ -54,7 +54,7 @@ def test_the_directions_are_unit_vectors_that_the_weights_weigh_most() -> None:
     weights = torch.randn(90, CHANNELS, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     texture = Texture(CHANNELS)
     texture.look_along(weights)
-    directions = texture.directions.flatten(1).T.double()
+    directions = texture.directions.T.double()
     torch.testing.assert_close(directions.T @ directions, torch.eye(DIRECTIONS).double(), rtol=0, atol=1e-6)
     eigenvalues = torch.linalg.eigvalsh(weights.T @ weights).flip(0)[:DIRECTIONS]
     torch.testing.assert_close((weights @ directions).square().sum(dim=0), eigenvalues, rtol=1e-5, atol=0)
