@@ -3,7 +3,7 @@
     python benchmarks/ready_views.py [--count 48] [--rounds 12] [--model FILE]
 
 Ready views are cut before the clock starts; the runtime then gets them with as many calls at once as scoring uses, so
-that nothing is compared but reading, decoding, cutting and writing rows. The machine's speed drifts, so both are
+that nothing is compared but reading, decoding, cutting and making rows. The machine's speed drifts, so both are
 measured in every round, in random order, and what counts is the median of the rounds' ratios. 500 x 500 JPEGs, CPU.
 Writes benchmarks/results/ready_views.json.
 """
@@ -61,6 +61,7 @@ def main() -> None:
             for _ in range(arguments.rounds)
         ]
     figures = {
+        "model": scorer.artifact.path.name,
         "photos": arguments.count,
         "rounds": arguments.rounds,
         "cores": os.cpu_count(),

@@ -11,7 +11,7 @@ They compute what open_clip's and timm's modules compute (tested) and differ fro
   leave its caches, and scoring would take a tenth longer. The numbers are the same bits.
 - In float16, products and convolutions are half, and a cast stands where the type changes. These stay float32:
   normalisation of pixels, the residual stream and its layer norms, the softmax of attention, the first stages of
-  MobileNet and its pooled means and deviations, and everything from the tower's output on.
+  MobileNet, its pooled means and deviations and its textures, and everything from the tower's output on.
 
 Legend: N view, L token, C channel, H W pixels, D channel of one attention head, F trunk feature.
 """

@@ -166,7 +166,7 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """AdamW, its two groups and the schedule (rows 30, 31)."""
+    """AdamW, its groups and the schedule (rows 30, 31)."""
 
     epochs: int = 80
     steps_per_epoch: int = 200

@@ -116,7 +116,7 @@ class Epochs:
         if not np.isfinite([*losses.values(), val_srcc]).all():
             raise TrainingError(
                 f"training broke down in epoch {position.epoch + 1}: losses {losses}, validation SRCC {val_srcc}; the "
-                f"checkpoints before it are in {self._run.path}; try a lower rate: --set optim.encoder_lr=..."
+                f"checkpoints before it are in {self._run.path}; try lower rates: --set optim.encoder_lr=... or text_lr"
             )
         return {
             "epoch": position.epoch,

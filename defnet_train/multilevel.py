@@ -35,7 +35,7 @@ FARTHEST = 6.0
 
 
 class MultiLevelMobileNet(nn.Module):
-    """timm's `mobilenetv2_100`, pooled at five depths and at its end, beside the tones of its pixels.
+    """timm's `mobilenetv2_100`, read at five depths and at its end, beside the tones of its pixels.
 
     Padding is TensorFlow's "same", which the ImageNet weights were trained with: an even side is padded only at
     its end. With PyTorch's symmetric padding every stride-2 layer would look half a stride off.
@@ -86,10 +86,10 @@ class MultiLevelMobileNet(nn.Module):
         """How many features there are before the map of so many stages."""
         levels = [level for level in LEVELS if level < stages]
         pooled = sum(2 * _width(self.net.blocks[level]) + self.textures[str(level)].width for level in levels)
-        return self.tones.width + int(pooled)
+        return self.tones.width + pooled
 
     def look_along_weights(self) -> None:
-        """Let textures follow the weights that read each map; to be called when others have been loaded."""
+        """Let textures look as the weights that read each map do; to be called when others have been loaded."""
         for level in LEVELS:
             reader = self.net.blocks[level + 1][0]
             weights, _ = fuse_conv_bn_weights(

@@ -182,7 +182,9 @@ def differences(stored: dict[str, Any], config: TrainConfig) -> list[str]:
         stored: As config.json has it.
         config: To compare.
     """
-    was, now = _flat(stored), _flat(json.loads(json.dumps(config.to_dict())))
+    now = _flat(json.loads(json.dumps(config.to_dict())))
+    # A setting that did not exist when the run was begun had its default.
+    was = _flat(json.loads(json.dumps(TrainConfig().to_dict()))) | _flat(stored)
     return [
         f"{key} was {was.get(key)!r}, now {now.get(key)!r}"
         for key in sorted(was | now)

@@ -24,7 +24,7 @@ from defnet_train.weighting import DynamicWeights
 
 
 def adamw(config: TrainConfig, model: Defnet) -> torch.optim.AdamW:
-    """AdamW with the encoder and the head in groups of their own; what is frozen is in neither."""
+    """AdamW with encoder, heads, and what has a rate of its own in groups; what is frozen is in none."""
     trunk = thawed(config, model)
     if config.optim.freeze_trunk:
         model.encoder.trunk.requires_grad_(False)

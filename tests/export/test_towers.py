@@ -93,7 +93,8 @@ def test_views_that_pass_the_first_stages_in_parts_give_the_same_features_in_the
         in_parts = trunk(pixels)
     # Third moments of random maps cancel: their last digits are lost, whatever the order.
     torch.testing.assert_close(in_parts, at_once, rtol=1e-4, atol=3e-3)
-    assert not torch.allclose(at_once[0], at_once[1], rtol=1e-2), "views differ, so their order is seen"
+    apart = (at_once[1:] - at_once[:-1]).abs().amax(dim=1)
+    assert apart.min() > 0.1, "views differ, so their order is seen"
 
 
 def test_only_a_float32_file_has_parts_and_they_divide_the_views():

@@ -83,8 +83,9 @@ def test_pixels_are_normalised_as_the_tower_expects(name: str) -> None:
         swapped = encoder.trunk(by_hand.transpose(2, 3))
     assert found.shape[:2] == (2, 1)
     # Third moments of a random net's maps cancel: their last digits are lost.
-    torch.testing.assert_close(found[:, 0], expected, rtol=1e-4, atol=1e-3)
-    assert (expected - swapped).abs().max() > 1e-3, "height and width are not interchangeable"
+    digits = 1e-5 if name == TINY else 1e-3
+    torch.testing.assert_close(found[:, 0], expected, rtol=1e-4, atol=digits)
+    assert (expected - swapped).abs().max() > 10 * digits, "height and width are not interchangeable"
 
 
 def test_image_embeddings_are_unit_vectors_in_the_shape_of_their_views(shared_model: Defnet) -> None:
@@ -129,6 +130,8 @@ def test_trunk_weights_come_from_a_file(tmp_path: Path) -> None:
     encoder = Encoder("mobilenetv2_100", "paper", trunk_weights=str(path))
     assert all(torch.equal(a, b) for a, b in zip(encoder.trunk.parameters(), donor.trunk.parameters(), strict=True))
     assert not torch.equal(encoder.clip.text_projection, donor.clip.text_projection), "and only those of the trunk"
+    state = donor.trunk.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in encoder.trunk.state_dict().items()), "textures too"
 
 
 def test_the_projection_of_the_small_tower_bends_and_drops_only_in_training() -> None:

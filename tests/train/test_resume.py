@@ -22,7 +22,7 @@ from defnet_infer.errors import CheckpointError, StorageError, UsageError
 from defnet_train.config import TrainConfig, load_config
 from defnet_train.listener import Interrupted, StepReport
 from defnet_train.loop import train
-from defnet_train.run_directory import RunDirectory, newest_run
+from defnet_train.run_directory import RunDirectory, differences, newest_run
 from defnet_train.run_state import load_state
 from tests.train.conftest import TINY, Recorder, Release, make_release, textured_photo
 
@@ -279,6 +279,15 @@ def test_another_configuration_is_refused_with_what_differs(on_features: Unbroke
     swapped = dataclasses.replace(on_features, config=dataclasses.replace(on_features.config, data=mixture))
     with pytest.raises(UsageError, match=r"data\.sets was"):
         swapped.train(tmp_path / "run", resume=True)
+
+
+def test_a_setting_that_came_later_had_its_default(on_features: Unbroken) -> None:
+    stored = json.loads(json.dumps(on_features.config.to_dict()))
+    del stored["optim"]["text_lr"]
+    assert differences(stored, on_features.config) == []
+    optim = dataclasses.replace(on_features.config.optim, text_lr=1e-4)
+    other = dataclasses.replace(on_features.config, optim=optim)
+    assert differences(stored, other) == ["optim.text_lr was 0.0, now 0.0001"]
 
 
 def test_other_data_is_refused_and_moved_data_is_not(on_photos: Unbroken, tmp_path: Path) -> None:

@@ -156,6 +156,7 @@ def test_the_text_tower_may_have_a_rate_of_its_own() -> None:
     """Adam's first step is as long as the rate, whatever the gradient, where there is one."""
     settings = ("model.tower=mobilenetv2_100", "optim.clip_norm=0", "optim.encoder_weight_decay=0")
     text, image = "encoder.clip.text_projection", "encoder.clip.visual.head.proj.weight"
+    kappa = "encoder.clip.logit_scale"
     steps = {}
     for rate in ("0", "1e-4"):
         trainer = trainer_of(config_with(*settings, "optim.encoder_lr=1e-3", f"optim.text_lr={rate}"))
@@ -164,4 +165,15 @@ def test_the_text_tower_may_have_a_rate_of_its_own() -> None:
         steps[rate] = moved(trainer.model, before)
     assert steps["0"][text] == pytest.approx(1e-3, rel=0.05)
     assert steps["1e-4"][text] == pytest.approx(1e-4, rel=0.05)
-    assert steps["1e-4"][image] == pytest.approx(steps["0"][image], rel=1e-3), "only the text tower is slower"
+    for name in (image, kappa):
+        assert steps["1e-4"][name] == pytest.approx(steps["0"][name], rel=1e-2), "only the text tower is slower"
+
+
+def test_a_frozen_text_tower_has_no_rate() -> None:
+    settings = ("model.tower=mobilenetv2_100", "optim.train_text=false", "optim.text_lr=1e-4")
+    trainer = trainer_of(config_with(*settings))
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.step()
+    steps = moved(trainer.model, before)
+    assert steps["encoder.clip.text_projection"] == 0
+    assert steps["encoder.clip.visual.head.proj.weight"] > 0
