@@ -26,8 +26,11 @@ from defnet_infer.contract import END_TO_END, KIND_KEY, Contract, Preprocess
 from defnet_infer.errors import GateError, StorageError, UsageError
 from defnet_infer.sessions.onnxruntime import OnnxRuntimeSession, quiet_options
 
-SCORE_BOUNDS = {"float32": 2e-3, "float16": 2e-3, "int8": 0.02}
+SCORE_BOUNDS = {"float32": 3e-3, "float16": 3e-3, "int8": 0.02}
 """Largest difference of a score from that of the Python pipeline, on the 1 to 5 scale, by precision.
+
+The generated photos are harder than real ones: at 1100 x 800 every fortieth pixel is a level off, because ONNX Runtime
+computes positions in float32, and their noise and hard edges make scores of textures move.
 
 int8 rounds activations to 255 steps of the range they happen to have, so where a pixel differs by a level its scores
 may differ as much as int8 differs from float32.
