@@ -11,8 +11,6 @@ Writes benchmarks/results/ready_views.json.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
 import tempfile
 import time
@@ -22,10 +20,9 @@ from pathlib import Path
 from statistics import median
 
 from score_speed import generate
+from scoring_material import record
 
 from defnet_infer import Scorer, photos, views
-
-RESULTS = Path(__file__).parent / "results" / "ready_views.json"
 
 
 def rate(work: Callable[[], int]) -> float:
@@ -64,13 +61,10 @@ def main() -> None:
         "model": scorer.artifact.path.name,
         "photos": arguments.count,
         "rounds": arguments.rounds,
-        "cores": os.cpu_count(),
         **{f"{name}_per_second": median(one[name] for one in rounds) for name in works},
         "files_of_ready_views": median(one["files"] / one["ready_views"] for one in rounds),
     }
-    for name, value in figures.items():
-        print(f"{name:24} {value:.3f}" if isinstance(value, float) else f"{name:24} {value}")
-    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
+    record("ready_views", figures)
 
 
 if __name__ == "__main__":
