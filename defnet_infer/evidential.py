@@ -210,20 +210,22 @@ class ReadOut:
     uncertainty_source: Literal["fusion", "cross"] = "fusion"
     cross_inference: CrossInference = "tempered"
     local_global_average: LocalGlobalAverage = "param"
+    noise: Literal["learned", "marginal"] = "learned"
+    noise_factor: float = 1.0
 
 
 def quality_head(quality: Array, read_out: ReadOut) -> Nig:
     """The evidential head of the quality task on marginals (..., 5); departure 10 replaces Eq. (14) by it.
 
-    delta is the bracket of Eq. (14), the expected score. v, alpha, beta are softplus of an affine map.
+    delta is the bracket of Eq. (14), the expected score. v, alpha, beta are softplus of an affine map; with noise from
+    the marginal beta makes the aleatoric variance `noise_factor` times that of the level.
     """
     raw = np.logaddexp(0.0, quality @ read_out.head_weight.T + read_out.head_bias)
-    return Nig(
-        delta=expected_score(quality),
-        v=raw[..., 0] + V_FLOOR,
-        alpha=raw[..., 1] + ALPHA_FLOOR,
-        beta=raw[..., 2] + BETA_FLOOR,
-    )
+    delta, alpha, beta = expected_score(quality), raw[..., 1] + ALPHA_FLOOR, raw[..., 2] + BETA_FLOOR
+    if read_out.noise == "marginal":
+        second = quality @ np.square(np.asarray(QUALITY_VALUES, dtype=quality.dtype))
+        beta = np.maximum((alpha - 1) * read_out.noise_factor * (second - delta**2), BETA_FLOOR)
+    return Nig(delta=delta, v=raw[..., 0] + V_FLOOR, alpha=alpha, beta=beta)
 
 
 def predict(crops_BVE: Array, overview_BE: Array, read_out: ReadOut) -> dict[str, Array]:

@@ -82,15 +82,19 @@ class HeadConfig:
     """What `linear` and `mlp` see; the embedding is passed without gradient."""
     residual_delta: bool = False
     """Add a learned shift to delta, which else is the marginal's own."""
+    noise: Literal["learned", "marginal"] = "learned"
+    """Where `linear` and `mlp` take beta from when scoring: what they learned, or the variance of the marginal times a
+    factor that calibration fits."""
     share_overview: bool = True
     """One head for crops and overview, or one for each (row 22)."""
 
     def __post_init__(self) -> None:
         _at_least("model.head", self, hidden=1)
-        if self.kind in ("moment", "tied", "none") and (self.input != "marginal" or self.residual_delta):
+        layered = (self.input, self.residual_delta, self.noise) != ("marginal", False, "learned")
+        if self.kind in ("moment", "tied", "none") and layered:
             raise UsageError(
-                f"model.head.kind = '{self.kind}' has no layer for an embedding or a residual delta; use "
-                "model.head.kind = 'linear' or 'mlp', or leave input and residual_delta as they are"
+                f"model.head.kind = '{self.kind}' has no layer for an embedding, a residual delta or another noise; "
+                "use model.head.kind = 'linear' or 'mlp', or leave input, residual_delta and noise as they are"
             )
 
 
@@ -117,7 +121,8 @@ class ModelConfig:
     cross_inference: Literal["tempered", "sum", "sample4"] = "tempered"
     """How fifteen crops are fused where training fused four (row 17)."""
     local_global_average: Literal["param", "moment"] = "param"
-    """Mean of the NIG parameters, or with the spread between crops added to the epistemic variance (row 23)."""
+    """Mean of the NIG parameters; ``moment``: when scoring, with the spread between crops added to the epistemic
+    variance (row 23)."""
     crop_rule: Literal["every_nth", "linspace"] = "every_nth"
     """Which fifteen windows are scored (row 28)."""
     overview_mode: Literal["squash", "center_crop", "letterbox"] = "squash"

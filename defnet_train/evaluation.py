@@ -14,7 +14,7 @@ from defnet_train.batches import ViewSource, targets_of
 from defnet_train.metrics import agreement, distortion_accuracy, scatter_ci_width, scene_accuracy, srcc
 from defnet_train.model import Defnet
 from defnet_train.records import ImageRecord
-from defnet_train.uncertainty import conformal_factor, uncertainty
+from defnet_train.uncertainty import conformal_factor, total_variance, uncertainty
 
 PHOTOS_PER_BATCH = 16
 FEWEST_PHOTOS = 5
@@ -191,18 +191,43 @@ def series_figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Sequ
 
 
 def calibrate(model: Defnet, source: ViewSource, indices: Sequence[int], records: Sequence[ImageRecord]) -> float:
-    """Fit the conformal factor on photos not trained on and store it in the model.
+    """Fit what is fitted on photos not trained on, and store it in the model.
+
+    That is the conformal factor of the interval, and before it, where noise is taken from the marginal
+    (``model.head.noise``), the factor that makes the mean of total variance that of squared errors.
 
     Args:
-        model: Its `calibration` is set.
+        model: Its `calibration` is set, and `noise_factors`.
         source: Where the views come from.
         indices: The photos of the source that `records` describe.
         records: Their labels.
+
+    Returns:
+        The conformal factor.
     """
     model.calibration.fill_(1.0)
+    target = np.array([r.target for r in records])
+    if model.noise_factors:
+        _fit_noise(model, source, indices, target)
     outputs = predict(model, source, indices)
     half = (outputs["interval"][:, 1] - outputs["interval"][:, 0]) / 2
-    target = np.array([r.target for r in records])
     factor = conformal_factor(np.abs(target - outputs["fused_score"]), half)
     model.calibration.fill_(factor)
     return factor
+
+
+def _fit_noise(model: Defnet, source: ViewSource, indices: Sequence[int], target: npt.NDArray[np.floating]) -> None:
+    """Variance is a sum of noise, which the factor multiplies, and of what views disagree about, which it does not."""
+
+    def with_factor(value: float) -> Outputs:
+        for factor in model.noise_factors:
+            factor.fill_(value)
+        return predict(model, source, indices)
+
+    without, outputs = with_factor(0.0), with_factor(1.0)
+    disagreement, both = (float(total_variance(found).mean()) for found in (without, outputs))
+    squared_error = float(np.square(outputs["fused_score"] - target).mean())
+    # A model whose views disagree by more than it errs keeps a hundredth of the noise, or its heads would have none.
+    fitted = max((squared_error - disagreement) / (both - disagreement), 0.01)
+    for factor in model.noise_factors:
+        factor.fill_(fitted)

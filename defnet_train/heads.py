@@ -52,6 +52,7 @@ def make_head(task: str, classes: int, config: HeadConfig, embed_dim: int) -> nn
         hidden=config.hidden if config.kind == "mlp" else 0,
         embed_dim=embed_dim if config.input == "marginal+embedding" else 0,
         residual_delta=config.residual_delta,
+        marginal_noise=config.noise == "marginal",
     )
 
 
@@ -67,6 +68,12 @@ class _Anchored(nn.Module):
         """The bracket of Eqs. (14) to (16), (..., classes) -> (..., K)."""
         return (marginal * self.levels).sum(-1, keepdim=True) if self.is_quality else marginal
 
+    def variance(self, marginal: Tensor) -> Tensor:
+        """Of the level, sum_c p_c (c - delta)^2, or of a class being there, p (1 - p); (..., classes) -> (..., K)."""
+        if not self.is_quality:
+            return marginal * (1 - marginal)
+        return (marginal * (self.levels - self.anchor(marginal)).square()).sum(-1, keepdim=True)
+
 
 class EvidentialHead(_Anchored):
     """Affine map of the marginals, after a hidden layer where one is asked for.
@@ -80,12 +87,27 @@ class EvidentialHead(_Anchored):
         hidden: Width of the hidden layer; 0 for none.
         embed_dim: Length of the image embedding that is seen beside the marginal; 0 for none.
         residual_delta: Also learn what to add to delta.
+        marginal_noise: When scoring, take beta from the variance of the marginal, as `MomentHead` does, times
+            `noise_factor`, which `evaluation.calibrate` fits. What is learned from training photos is how large their
+            errors are, and a model that fits them closely finds nearly the same for all. Where it hesitates between
+            levels it errs more on other photos too. Training is not changed: errors weighed by such a beta would count
+            least where there is most to learn.
     """
 
     def __init__(
-        self, task: str, classes: int, *, hidden: int = 0, embed_dim: int = 0, residual_delta: bool = False
+        self,
+        task: str,
+        classes: int,
+        *,
+        hidden: int = 0,
+        embed_dim: int = 0,
+        residual_delta: bool = False,
+        marginal_noise: bool = False,
     ) -> None:
         super().__init__(task)
+        self.marginal_noise = marginal_noise
+        if marginal_noise:
+            self.register_buffer("noise_factor", torch.tensor(1.0))
         self.quantities = 1 if self.is_quality else classes
         self.sees_embedding, self.residual_delta = embed_dim > 0, residual_delta
         inputs = classes + embed_dim
@@ -105,18 +127,21 @@ class EvidentialHead(_Anchored):
             assert embedding is not None
             seen = torch.cat([marginal, embedding.detach()], dim=-1)
         raw_v, raw_alpha, raw_beta, *shift = self.affine(self.hidden(seen)).split(self.quantities, dim=-1)
+        alpha = F.softplus(raw_alpha) + ALPHA_FLOOR
+        if self.marginal_noise and not self.training:
+            beta = ((alpha - 1) * self.noise_factor * self.variance(marginal)).clamp_min(BETA_FLOOR)
+        else:
+            beta = F.softplus(raw_beta) + BETA_FLOOR
         return Nig(
             delta=self.anchor(marginal) + shift[0] if shift else self.anchor(marginal),
             v=F.softplus(raw_v) + V_FLOOR,
-            alpha=F.softplus(raw_alpha) + ALPHA_FLOOR,
-            beta=F.softplus(raw_beta) + BETA_FLOOR,
+            alpha=alpha,
+            beta=beta,
         )
 
 
 class MomentHead(_Anchored):
     """Two learned numbers, v and alpha; beta makes the aleatoric variance that of the marginal itself.
-
-    The variance of a photo's level is sum_c c^2 p_c - delta^2, that of a class p (1 - p).
 
     Args:
         task: As in `make_head`.
@@ -131,9 +156,8 @@ class MomentHead(_Anchored):
     def forward(self, marginal: Tensor, embedding: Tensor | None = None) -> Nig:
         """(..., classes) -> NIG with arrays (..., K); the embedding is not looked at."""
         delta = self.anchor(marginal)
-        second = (marginal * self.levels.square()).sum(-1, keepdim=True) if self.is_quality else marginal
         v, alpha = F.softplus(self.raw[0]) + V_FLOOR, F.softplus(self.raw[1]) + ALPHA_FLOOR
-        beta = ((alpha - 1) * (second - delta.square())).clamp_min(BETA_FLOOR)
+        beta = ((alpha - 1) * self.variance(marginal)).clamp_min(BETA_FLOOR)
         return Nig(delta, v.expand_as(delta), alpha.expand_as(delta), beta)
 
 

@@ -63,6 +63,15 @@ class Defnet(nn.Module):
         self.cached_stages = 0
         """Stages of a multi-level trunk that the features given in place of views have passed; 0: all of it."""
 
+    @property
+    def noise_factors(self) -> list[Tensor]:
+        """What the variance of the quality marginal is multiplied by, of every head that takes its noise from it."""
+        return [
+            head.noise_factor
+            for name, head in self.heads.items()
+            if name.startswith("quality") and getattr(head, "marginal_noise", False)
+        ]
+
     def contract(self) -> Contract:
         """What a file exported from this model promises."""
         tower = TOWERS[self.config.tower]
@@ -118,7 +127,9 @@ class Defnet(nn.Module):
     def _fuse_overview(self, task: str, local_BVK: Nig, whole: Marginals, overview_BE: Tensor) -> Nig:
         """Local-global fusion of a task, with the overview's evidence from its own head where it has one."""
         head = self.heads[task if self.config.head.share_overview else task + OVERVIEW]
-        return fuse_local_global(local_BVK, head(whole.of(task), overview_BE), self.config.local_global_average)
+        # What crops disagree about is ignorance to be told; it teaches nothing.
+        average = "param" if self.training else self.config.local_global_average
+        return fuse_local_global(local_BVK, head(whole.of(task), overview_BE), average)
 
     def _embed(self, views: Tensor, *, pixels: bool = False) -> Tensor:
         if pixels or views.dtype == torch.uint8:

@@ -36,6 +36,8 @@ def read_out_of(model: Defnet, text_EJ: np.ndarray | None = None, dtype: type = 
         uncertainty_source=model.config.uncertainty_source,
         cross_inference=model.config.cross_inference,
         local_global_average=model.config.local_global_average,
+        noise=model.config.head.noise,
+        noise_factor=model.noise_factors[0].item() if model.noise_factors else 1.0,
     )
 
 

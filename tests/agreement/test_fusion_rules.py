@@ -8,6 +8,7 @@ import torch
 
 from defnet_infer import evidential
 from defnet_train import nig as torch_nig
+from defnet_train.config import HeadConfig
 from tests.agreement.conftest import read_out_of
 from tests.agreement.test_numpy_torch import NewModel, assert_same, by_torch, inputs, random_nig, to_torch
 
@@ -88,6 +89,31 @@ def test_numpy_scores_as_torch_does_by_every_rule(
     plain = evidential.predict(crops, overview, read_out_of(new_model("prob_mean", source), text))
     assert (np.abs(found["interval"] - plain["interval"]).min() > 1e-4) == changes
     np.testing.assert_array_equal(found["score"], plain["score"])
+
+
+@pytest.mark.parametrize("source", ["cross", "fusion"])
+def test_numpy_takes_the_noise_from_the_marginal_as_torch_does(new_model: NewModel, source: str) -> None:
+    model = new_model("prob_mean", source, head=HeadConfig(noise="marginal"))
+    (factor,) = model.noise_factors
+    factor.fill_(0.4)
+    crops, overview, text = inputs()
+    found = evidential.predict(crops, overview, read_out_of(model, text))
+    for name, expected in by_torch(model, crops, overview, text).items():
+        np.testing.assert_allclose(found[name], expected, rtol=1e-3, atol=1e-4, err_msg=name)
+    plain = evidential.predict(crops, overview, read_out_of(new_model("prob_mean", source), text))
+    assert np.abs(found["aleatoric"] / plain["aleatoric"] - 1).min() > 1e-2
+    np.testing.assert_array_equal(found["fused_score"], plain["fused_score"])
+
+
+def test_the_spread_of_crops_is_told_when_scoring_and_teaches_nothing(new_model: NewModel) -> None:
+    crops, overview = (torch.from_numpy(values).float() for values in inputs()[:2])
+    fused = {}
+    for average in ("param", "moment"):
+        model = new_model("prob_mean", "fusion", local_global_average=average)
+        for training in (True, False):
+            fused[average, training] = model.train(training)(crops, overview).fused["quality"]
+    assert torch.equal(fused["param", True].v, fused["moment", True].v)
+    assert (fused["moment", False].epistemic > fused["param", False].epistemic * 1.001).all()
 
 
 def test_the_moment_average_has_finite_gradients_where_crops_agree() -> None:

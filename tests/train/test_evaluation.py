@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from defnet_train.batches import FeatureViews
+from defnet_train.config import HeadConfig
 from defnet_train.evaluation import calibrate, figures, predict, reference_scores
 from defnet_train.labels import Labels
 from defnet_train.model import Defnet
 from defnet_train.records import ImageRecord
+from defnet_train.uncertainty import total_variance
 from tests.train.conftest import Run
 from tests.train.test_model import features
 
@@ -89,6 +91,26 @@ def test_a_calibrated_interval_covers_the_photos_it_was_fitted_on(new_model: Cal
     inside = (targets >= low - 1e-5) & (targets <= high + 1e-5)
     assert inside.sum() == 39, "ceil(41 x 0.95) = 39 of 40"
     np.testing.assert_allclose(high - low, factor * np.diff(raw["interval"])[:, 0], rtol=1e-5)
+
+
+def test_noise_from_the_marginal_is_as_large_as_the_errors_it_was_fitted_on(new_model: Callable[..., Defnet]) -> None:
+    model = new_model(head=HeadConfig(noise="marginal"))
+    raw = predict(model, SOURCE, range(40))
+    targets = raw["fused_score"] + 0.7 * np.random.default_rng(0).standard_normal(40)
+    calibrate(model, SOURCE, range(40), records(targets))
+    outputs = predict(model, SOURCE, range(40))
+    assert total_variance(outputs).mean() == pytest.approx(np.mean((outputs["fused_score"] - targets) ** 2), rel=1e-3)
+    assert total_variance(raw).mean() != pytest.approx(total_variance(outputs).mean(), rel=0.1)
+    np.testing.assert_array_equal(outputs["fused_score"], raw["fused_score"])
+
+
+def test_views_that_disagree_by_more_than_the_errors_leave_a_hundredth_of_the_noise(
+    new_model: Callable[..., Defnet],
+) -> None:
+    model = new_model(head=HeadConfig(noise="marginal"), local_global_average="moment")
+    raw = predict(model, SOURCE, range(40))
+    calibrate(model, SOURCE, range(40), records(raw["fused_score"]))
+    assert [factor.item() for factor in model.noise_factors] == [pytest.approx(0.01)]
 
 
 def test_the_best_checkpoint_of_a_run_reproduces_its_figures(smoke_run: Run) -> None:

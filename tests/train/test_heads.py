@@ -57,6 +57,23 @@ def test_moment_takes_the_noise_of_a_class_from_its_probability() -> None:
     assert certain.beta.min().item() == pytest.approx(1e-4), "no noise at all is floored"
 
 
+@pytest.mark.parametrize("task, classes", [("quality", 5), ("scene", 9)])
+def test_noise_from_the_marginal_is_for_scoring_and_leaves_all_else_as_learned(task: str, classes: int) -> None:
+    learned, made = (head(task, classes, noise=noise) for noise in ("learned", "marginal"))
+    p = marginal(4, classes)
+    made.noise_factor.fill_(0.3)
+    in_training, scoring = made.train()(p), made.eval()(p)
+    for value, expected in zip(in_training, learned.eval()(p), strict=True):
+        assert torch.equal(value, expected)
+    variance = p - p.square()
+    if task == "quality":
+        values = torch.arange(1.0, 6.0, dtype=torch.float64)
+        variance = (p @ values.square() - (p @ values).square())[:, None]
+    torch.testing.assert_close(scoring.aleatoric, 0.3 * variance, rtol=1e-9, atol=0)
+    for name in ("delta", "v", "alpha"):
+        assert torch.equal(getattr(scoring, name), getattr(in_training, name))
+
+
 def test_tied_parameters_are_all_softplus_of_the_bracket() -> None:
     made = head(kind="tied")
     assert list(made.parameters()) == []
@@ -109,7 +126,7 @@ def test_a_residual_delta_starts_at_the_bracket_and_moves_away() -> None:
 
 
 @pytest.mark.parametrize("kind", ["moment", "tied"])
-@pytest.mark.parametrize("option", [{"input": "marginal+embedding"}, {"residual_delta": True}])
+@pytest.mark.parametrize("option", [{"input": "marginal+embedding"}, {"residual_delta": True}, {"noise": "marginal"}])
 def test_a_head_without_a_layer_refuses_what_needs_one(kind: str, option: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=f"model.head.kind = '{kind}' has no layer"):
         HeadConfig(kind=kind, **option)  # type: ignore[arg-type]
@@ -130,7 +147,9 @@ def test_the_overview_has_a_head_of_its_own_only_when_asked(new_model: Callable[
     assert torch.equal(before.cross["quality"].v, after.cross["quality"].v) is not share
 
 
-@pytest.mark.parametrize("config", [{"kind": "mlp"}, {"kind": "moment"}, {"input": "marginal+embedding"}])
+@pytest.mark.parametrize(
+    "config", [{"kind": "mlp"}, {"kind": "moment"}, {"input": "marginal+embedding"}, {"noise": "marginal"}]
+)
 def test_every_head_scores_as_it_was_trained(config: dict[str, str]) -> None:
     torch.manual_seed(0)
     model = Defnet(ModelConfig(tower="tiny-resnet", weights="random", head=HeadConfig(**config))).eval()  # type: ignore[arg-type]
