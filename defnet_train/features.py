@@ -22,6 +22,7 @@ from defnet_train.distortions import DISTORTION_KINDS
 from defnet_train.encoder import Encoder
 from defnet_train.records import ImageRecord
 from defnet_train.safe_write import replacing, writing
+from defnet_train.textures import FLOOR
 
 PHOTOS_PER_BATCH = 4
 VIEWS_PER_CALL = 4
@@ -157,7 +158,7 @@ def _key(
     stages: int,
     without: Collection[str] = (),
 ) -> str:
-    digest = hashlib.sha256(json.dumps([encoder.name, asdict(rule), list(scales), stages]).encode())
+    digest = hashlib.sha256(json.dumps([encoder.name, asdict(rule), list(scales), stages, FLOOR]).encode())
     for name, value in sorted(encoder.trunk.state_dict().items()):
         if name in without:
             continue

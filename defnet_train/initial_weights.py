@@ -10,6 +10,9 @@ from defnet_train.checkpoint import NO_WEIGHTS, load_checkpoint
 from defnet_train.config import TrainConfig
 from defnet_train.model import Defnet
 
+FITTED = (".noise_factor",)
+"""Ends of the names of what calibration fits: not weights, and not in every model of one architecture."""
+
 
 def bare_model(config: TrainConfig) -> Defnet:
     """The model of a configuration with random weights: nothing is downloaded, no weights file is wanted."""
@@ -45,10 +48,12 @@ def load_initial(model: Defnet, described: dict[str, str]) -> None:
     initial, info = load_checkpoint(path)
     if info.sha256 != described["sha256"]:
         raise CheckpointError(f"{path} is not the checkpoint that the run was begun from; start a new run")
-    weights = initial.state_dict()
+    own = model.state_dict()
+    weights = {name: value for name, value in initial.state_dict().items() if not name.endswith(FITTED)}
+    weights |= {name: value for name, value in own.items() if name.endswith(FITTED)}
     if not initial.has_evidence:
         # Imported weights bring no head; it starts where a new one does.
-        weights |= {name: value for name, value in model.state_dict().items() if name.startswith("heads.")}
+        weights |= {name: value for name, value in own.items() if name.startswith("heads.")}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

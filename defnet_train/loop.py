@@ -21,6 +21,7 @@ from defnet_train.config import TrainConfig, require_trainable
 from defnet_train.epochs import Epochs
 from defnet_train.evaluation import calibrate, figures, predict, reference_scores, series_figures
 from defnet_train.features import finished_features, trunk_features
+from defnet_train.heap import keep_freed_memory
 from defnet_train.initial_weights import bare_model, describe_initial, load_initial
 from defnet_train.listener import Interrupted, Listener, Silent, Stoppable
 from defnet_train.model import Defnet
@@ -90,6 +91,7 @@ def train(
         run.refuse_other(config, data)
         if run.finished:
             return run.metrics()
+    keep_freed_memory()
     job = _Job(config, root, out, device)
     stop = stop or threading.Event()
     with other_processes(config.run.devices, _other_process, (job,)) as rank:
@@ -99,6 +101,7 @@ def train(
 
 
 def _other_process(rank: Rank, job: _Job) -> None:
+    keep_freed_memory()
     fabric = start_fabric(job.device, job.config.run.precision, rank)
     with contextlib.suppress(Interrupted):
         _train_all_epochs(fabric, job, load_data(job.config, job.root), Silent(), threading.Event())

@@ -218,6 +218,18 @@ def test_a_run_may_start_from_the_weights_of_another(smoke_run: Run, tmp_path: P
     assert init["sha256"] == load_checkpoint(start)[1].sha256
 
 
+def test_noise_from_the_marginal_is_fitted_anew_wherever_the_weights_come_from(smoke_run: Run, tmp_path: Path) -> None:
+    start, factors = smoke_run.out / "best.safetensors", {}
+    for name in ("first", "second"):  # The second starts from a model that has such a factor, the first does not.
+        settings = ["optim.epochs=1", "optim.steps_per_epoch=1", "model.head.noise=marginal"]
+        config = apply_overrides(smoke_run.config, settings)
+        train(config, smoke_run.release.root, tmp_path / name, Recorder(), "cpu", init=start)
+        start = tmp_path / name / "best.safetensors"
+        factors[name] = load_file(start)["heads.quality.noise_factor"].item()
+        assert load_file(tmp_path / name / "last.safetensors")["heads.quality.noise_factor"].item() == 1
+    assert 1 not in factors.values()
+
+
 def test_a_run_does_not_start_from_another_architecture(smoke_run: Run, tmp_path: Path) -> None:
     config = load_config("smoke", ["model.tower=mobilenetv2_100"])
     with pytest.raises(CheckpointError, match="holds a tiny-resnet model, the run trains mobilenetv2_100"):
