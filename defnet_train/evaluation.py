@@ -207,8 +207,7 @@ def calibrate(model: Defnet, source: ViewSource, indices: Sequence[int], records
     """
     model.calibration.fill_(1.0)
     target = np.array([r.target for r in records])
-    if model.noise_factors:
-        _fit_noise(model, source, indices, target)
+    fit_noise(model, source, indices, target)
     outputs = predict(model, source, indices)
     half = (outputs["interval"][:, 1] - outputs["interval"][:, 0]) / 2
     factor = conformal_factor(np.abs(target - outputs["fused_score"]), half)
@@ -216,18 +215,37 @@ def calibrate(model: Defnet, source: ViewSource, indices: Sequence[int], records
     return factor
 
 
-def _fit_noise(model: Defnet, source: ViewSource, indices: Sequence[int], target: npt.NDArray[np.floating]) -> None:
-    """Variance is a sum of noise, which the factor multiplies, and of what views disagree about, which it does not."""
+def fit_noise(
+    model: Defnet,
+    source: ViewSource,
+    indices: Sequence[int],
+    target: npt.NDArray[np.floating],
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Where noise is taken from the marginal, scale it so that the mean of total variance is that of squared errors.
+
+    Variance is a sum of noise, which the factor multiplies, and of what views disagree about, which it does not.
+
+    Args:
+        model: Its `noise_factors` are set; without any, nothing is done.
+        source: Where the views come from.
+        indices: Photos of the source that trained nothing.
+        target: Their opinion scores on [1, 5].
+        progress: Called with the number of photos done since the last call; each is scored twice.
+    """
+    if not model.noise_factors:
+        return
 
     def with_factor(value: float) -> Outputs:
         for factor in model.noise_factors:
             factor.fill_(value)
-        return predict(model, source, indices)
+        return predict(model, source, indices, progress)
 
     without, outputs = with_factor(0.0), with_factor(1.0)
     disagreement, both = (float(total_variance(found).mean()) for found in (without, outputs))
     squared_error = float(np.square(outputs["fused_score"] - target).mean())
-    # A model whose views disagree by more than it errs keeps a hundredth of the noise, or its heads would have none.
-    fitted = max((squared_error - disagreement) / (both - disagreement), 0.01)
+    noise = both - disagreement
+    # Marginals that are all certain have none. Where views disagree by more than they err, a hundredth is left.
+    fitted = max((squared_error - disagreement) / noise, 0.01) if noise > 1e-6 else 1.0
     for factor in model.noise_factors:
         factor.fill_(fitted)

@@ -22,7 +22,7 @@ def keep_freed_memory() -> bool:
     """Ask the C library to keep freed memory for the rest of the process.
 
     Returns:
-        False where the C library is another than glibc; nothing is changed then.
+        False where the C library is another than glibc or refuses.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -113,6 +113,27 @@ def test_views_that_disagree_by_more_than_the_errors_leave_a_hundredth_of_the_no
     assert [factor.item() for factor in model.noise_factors] == [pytest.approx(0.01)]
 
 
+def test_both_heads_of_quality_get_the_factor(new_model: Callable[..., Defnet]) -> None:
+    model = new_model(head=HeadConfig(noise="marginal", share_overview=False))
+    targets = predict(model, SOURCE, range(40))["fused_score"] + 0.7 * np.random.default_rng(0).standard_normal(40)
+    calibrate(model, SOURCE, range(40), records(targets))
+    crops, overview = (factor.item() for factor in model.noise_factors)
+    assert crops == overview != 1
+    variance = total_variance(predict(model, SOURCE, range(40)))
+    errors = predict(model, SOURCE, range(40))["fused_score"] - targets
+    assert variance.mean() == pytest.approx(np.mean(errors**2), rel=1e-3)
+
+
+def test_marginals_without_any_variance_leave_the_factor_at_1(new_model: Callable[..., Defnet]) -> None:
+    model = new_model(head=HeadConfig(noise="marginal"))
+    with torch.no_grad():
+        model.encoder.clip.logit_scale.fill_(20.0)  # Every marginal is one class.
+    targets = predict(model, SOURCE, range(40))["fused_score"] + 0.5
+    calibrate(model, SOURCE, range(40), records(targets))
+    assert [factor.item() for factor in model.noise_factors] == [1]
+    assert np.isfinite(model.calibration.item())
+
+
 def test_the_best_checkpoint_of_a_run_reproduces_its_figures(smoke_run: Run) -> None:
     # From the photos themselves, not from the cached features that the run measured on.
     from defnet_train.batches import PhotoViews
