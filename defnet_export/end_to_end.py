@@ -26,7 +26,7 @@ from defnet_infer.contract import END_TO_END, KIND_KEY, Contract, Preprocess
 from defnet_infer.errors import GateError, StorageError, UsageError
 from defnet_infer.sessions.onnxruntime import OnnxRuntimeSession, quiet_options
 
-SCORE_BOUNDS = {"float32": 3e-3, "float16": 3e-3, "int8": 0.02}
+SCORE_BOUNDS = {"float32": 2e-3, "float16": 2e-3, "int8": 0.02}
 """Largest difference of a score from that of the Python pipeline, on the 1 to 5 scale, by precision.
 
 The generated photos are harder than real ones: at 1100 x 800 every fortieth pixel is a level off, because ONNX Runtime

@@ -14,9 +14,10 @@ from safetensors.numpy import load_file
 from defnet_infer.errors import CheckpointError, DatasetError, UsageError
 from defnet_train.calibration import calibrate_checkpoint
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
-from defnet_train.config import DataConfig
+from defnet_train.config import DataConfig, apply_overrides
 from defnet_train.evaluation_files import write_evaluations
 from defnet_train.measuring import Part, Question, evaluate, find_model, may_have_trained, over_sessions
+from defnet_train.model import Defnet
 from defnet_train.run_results import read_results
 from tests.train.conftest import Recorder, Run, make_release
 
@@ -168,6 +169,26 @@ def test_calibration_is_stored_and_changes_nothing_else(smoke_run: Run, larger: 
     again = evaluate(path, Question(root=larger, part="val", settings=('data.labels=""',)), Recorder())
     assert again.figures["coverage"] == 1.0, "the loaded model has the factor, and the photo on the edge is inside"
     assert again.figures["width"] == pytest.approx(record["val"]["width"], rel=1e-4)
+
+
+def test_calibration_also_scales_the_noise_that_comes_from_the_marginal(
+    smoke_run: Run, larger: Path, tmp_path: Path
+) -> None:
+    model, info = load_checkpoint(smoke_run.out / "best.safetensors")
+    config = apply_overrides(info.config, ["model.head.noise=marginal"])
+    of_marginal = Defnet(config.model)
+    missing, unexpected = of_marginal.load_state_dict(model.state_dict(), strict=False)
+    assert {name.rpartition(".")[2] for name in missing} == {"noise_factor"}
+    assert not unexpected
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, of_marginal, config, info.record | {"photos": {"clive": 190}})
+    done = calibrate_checkpoint(path, larger, Recorder(), settings=('data.labels=""',))
+    assert done.coverage_validation == 1.0
+    factor = load_file(path)["heads.quality.noise_factor"].item()
+    assert factor != 1
+    again = calibrate_checkpoint(path, larger, Recorder(), settings=('data.labels=""',))
+    assert load_file(path)["heads.quality.noise_factor"].item() == pytest.approx(factor, rel=1e-5), "fitted anew"
+    assert again.factor == pytest.approx(done.factor, rel=1e-5)
 
 
 def test_too_few_photos_for_the_level_and_a_foreign_session_are_refused(smoke_run: Run, tmp_path: Path) -> None:
