@@ -176,9 +176,11 @@ def quantised(
                 lost = (weight - integers * scale[:, None, None, None]).sum(axis=(2, 3))
                 bias = bias + (lost * _means_of_inputs(calibration.means[conv.source], weight)).sum(axis=1)
             bias_step = (scale * step).astype(np.float32)
-            nodes += _dequantised(graph, conv.weight, integers, scale)
-            nodes += _dequantised(graph, conv.bias, np.round(bias / bias_step).astype(np.int32), bias_step)
-            node.input[1:3] = [f"{conv.weight}_float", f"{conv.bias}_float"]
+            # Under the node's name: parts of the views share weights of first stages, not scales of what they read.
+            own = [f"{conv.node}.weight", f"{conv.node}.bias"]
+            nodes += _dequantised(graph, own[0], integers, scale)
+            nodes += _dequantised(graph, own[1], np.round(bias / bias_step).astype(np.int32), bias_step)
+            node.input[1:3] = [f"{name}_float" for name in own]
             node.output[0] = conv.result
         for position, name in enumerate(node.input):
             if name in rounded or (conv is not None and name == conv.source):
