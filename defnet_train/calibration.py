@@ -1,4 +1,5 @@
-"""Fit the conformal factor of a finished checkpoint anew and store it there: what `defnet calibrate` does.
+"""Fit the conformal factor of a finished checkpoint anew and store it there: what `defnet calibrate` does. The scale of
+noise that comes from marginals is fitted before it.
 
 Split conformal prediction: the interval of every photo is widened by one factor, the finite-sample quantile of the
 ratios |target - fused score| / half width on photos that trained nothing, pooled over data sets. New photos of that

@@ -59,6 +59,9 @@ def make_head(task: str, classes: int, config: HeadConfig, embed_dim: int) -> nn
 class _Anchored(nn.Module):
     """What every head shares: delta comes from the marginal, the expected level or the probabilities themselves."""
 
+    marginal_noise = False
+    """Whether a fitted `noise_factor` scales noise from the marginal; see `EvidentialHead`."""
+
     def __init__(self, task: str) -> None:
         super().__init__()
         self.is_quality = task == "quality"

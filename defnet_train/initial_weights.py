@@ -10,8 +10,8 @@ from defnet_train.checkpoint import NO_WEIGHTS, load_checkpoint
 from defnet_train.config import TrainConfig
 from defnet_train.model import Defnet
 
-FITTED = (".noise_factor",)
-"""Ends of the names of what calibration fits: not weights, and not in every model of one architecture."""
+FITTED = ("calibration", "noise_factor")
+"""Ends of the names of what calibration fits: not weights, and not all in every model of one architecture."""
 
 
 def bare_model(config: TrainConfig) -> Defnet:
@@ -39,7 +39,7 @@ def describe_initial(path: Path, config: TrainConfig) -> dict[str, str]:
 
 
 def load_initial(model: Defnet, described: dict[str, str]) -> None:
-    """Give a model the weights of a described checkpoint, uncalibrated.
+    """Give a fresh model the weights of a described checkpoint; what calibration fits stays as a fresh model has it.
 
     Raises:
         CheckpointError: If the checkpoint is gone, is not the one described, or does not fit the model.
@@ -59,4 +59,3 @@ def load_initial(model: Defnet, described: dict[str, str]) -> None:
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"--init {path} does not fit {model.config.tower}: {reason}") from error
-    model.calibration.fill_(1.0)

@@ -91,7 +91,6 @@ def train(
         run.refuse_other(config, data)
         if run.finished:
             return run.metrics()
-    keep_freed_memory()
     job = _Job(config, root, out, device)
     stop = stop or threading.Event()
     with other_processes(config.run.devices, _other_process, (job,)) as rank:
@@ -101,7 +100,6 @@ def train(
 
 
 def _other_process(rank: Rank, job: _Job) -> None:
-    keep_freed_memory()
     fabric = start_fabric(job.device, job.config.run.precision, rank)
     with contextlib.suppress(Interrupted):
         _train_all_epochs(fabric, job, load_data(job.config, job.root), Silent(), threading.Event())
@@ -111,6 +109,7 @@ def _train_all_epochs(
     fabric: Fabric, job: _Job, data: RunData, listener: Listener, stop: threading.Event
 ) -> ViewSource:
     """The part of a run that every process takes part in."""
+    keep_freed_memory()
     run = RunDirectory(job.out)
     fabric.seed_everything(job.config.seed, verbose=False)
     state = load_state(run.state_file) if run.state_file.exists() else None

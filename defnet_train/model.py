@@ -66,11 +66,7 @@ class Defnet(nn.Module):
     @property
     def noise_factors(self) -> list[Tensor]:
         """What the variance of the quality marginal is multiplied by, of every head that takes its noise from it."""
-        return [
-            head.noise_factor
-            for name, head in self.heads.items()
-            if name.startswith("quality") and getattr(head, "marginal_noise", False)
-        ]
+        return [h.noise_factor for name, h in self.heads.items() if name.startswith("quality") and h.marginal_noise]
 
     def contract(self) -> Contract:
         """What a file exported from this model promises."""
