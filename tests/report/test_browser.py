@@ -224,7 +224,7 @@ def test_photos_that_moved_since_are_shown_without_a_picture(show, report: Path,
         photo.unlink()
     page = show(report)
     page.locator(".card .open").first.click()
-    page.wait_for_function("document.querySelector('dialog img').src.startsWith('data:')")
+    page.locator("dialog img[src^='data:']").first.wait_for(state="attached")
     assert "score" in page.locator("dialog").inner_text()
 
 
@@ -249,9 +249,7 @@ def test_of_ten_thousand_photos_only_those_in_view_exist(show, tmp_path: Path) -
     assert opened < 20_000, f"{opened:.0f} ms"
     assert page.locator(".card").count() < 80
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
-    page.wait_for_function(
-        "[...document.querySelectorAll('.card')].some(c => c.getAttribute('aria-posinset') === '10000')"
-    )
+    page.locator(".card[aria-posinset='10000']").wait_for(state="attached")
     assert page.locator(".card").count() < 80
     page.fill("#search", "IMG_04321")
     assert names(page) == ["IMG_04321.JPG"]
