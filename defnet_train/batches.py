@@ -108,11 +108,16 @@ class FeatureViews:
 
     def __init__(self, features: Sequence[Tensor], begun: Sequence[Tensor] | None = None) -> None:
         self.features, self.begun = features, begun
+        self._finished = features
 
     def thaw(self) -> None:
         """From now on hand out what goes into the last stages."""
         assert self.begun is not None
         self.features = self.begun
+
+    def freeze(self) -> None:
+        """Hand out finished features again."""
+        self.features = self._finished
 
     def draw(
         self, indices: Sequence[int], crops: int, rng: np.random.Generator, share: slice = EVERYTHING

@@ -20,7 +20,8 @@ from defnet_infer.errors import DatasetError, UsageError
 from defnet_train.batches import PhotoViews
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import apply_overrides
-from defnet_train.evaluation import Outputs, figures, fit_noise, predict
+from defnet_train.conformal import HeldOut, fit_noise
+from defnet_train.evaluation import Outputs, figures, predict
 from defnet_train.measuring import SYNTHETIC, may_have_trained, refuse_other_settings, split_anew
 from defnet_train.readers import data_folder
 from defnet_train.run_data import load_data
@@ -107,16 +108,16 @@ def calibrate_checkpoint(
         )
     source = PhotoViews(data.records, model.contract().preprocess)
     model.calibration.fill_(1.0)
-    targets = np.array([record.target for record in data.at(parts["val"])])
+    held_out = HeldOut.of(source, [(model, parts["val"])], data)
     if model.noise_factors:
         listener.stage("fitting the noise", 2 * len(parts["val"]))
-        fit_noise(model, source, parts["val"], targets, listener.advance)
+        fit_noise(model, held_out, listener.advance)
     outputs = {}
     for part, name in (("val", "validation"), ("test", "test")):
         listener.stage(f"scoring {name} photos", len(parts[part]))
         outputs[part] = predict(model, source, parts[part], listener.advance)
     half = np.diff(outputs["val"]["interval"])[:, 0] / 2
-    factor = ON_THE_EDGE * conformal_factor(np.abs(targets - outputs["val"]["fused_score"]), half)
+    factor = ON_THE_EDGE * conformal_factor(np.abs(held_out.target - outputs["val"]["fused_score"]), half)
     found = {part: figures(_widened(outputs[part], factor), data.at(parts[part])) for part in parts}
     done = Calibration(
         factor=factor,

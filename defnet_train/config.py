@@ -207,6 +207,21 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationConfig:
+    """On what the interval is fitted when training is done."""
+
+    folds: int = 0
+    """0: the run's model on the validation part. Else the rated photos of the training and validation parts are dealt
+    into so many folds, and a model is trained without each, as long as the run's: its errors there count. Takes as long
+    as so many runs; worth it where the validation part is small (see `defnet_train.folds`)."""
+
+    def __post_init__(self) -> None:
+        _at_least("calibration", self, folds=0)
+        if self.folds == 1:
+            raise UsageError("calibration.folds = 1 would leave nothing to train on; take 5, or 0 for none")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """How a run uses its machine."""
 
@@ -229,9 +244,12 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
+        if self.calibration.folds and self.run.devices > 1:
+            raise UsageError("calibration.folds trains in one process; set run.devices = 1, or calibration.folds = 0")
         if self.optim.thaw_stages and self.run.devices > 1:
             # What is frozen when processes first meet is left out of the gradients that they share.
             raise UsageError("optim.thaw_stages trains in one process; set run.devices = 1")

@@ -14,7 +14,7 @@ from defnet_train.batches import ViewSource, targets_of
 from defnet_train.metrics import agreement, distortion_accuracy, scatter_ci_width, scene_accuracy, srcc
 from defnet_train.model import Defnet
 from defnet_train.records import ImageRecord
-from defnet_train.uncertainty import conformal_factor, total_variance, uncertainty
+from defnet_train.uncertainty import uncertainty
 
 PHOTOS_PER_BATCH = 16
 FEWEST_PHOTOS = 5
@@ -188,64 +188,3 @@ def series_figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Sequ
         labels = targets_of(records).distortion.numpy()
         found["strong_distortion_accuracy"] = distortion_accuracy(outputs["distortion"][strong], labels[strong])
     return found
-
-
-def calibrate(model: Defnet, source: ViewSource, indices: Sequence[int], records: Sequence[ImageRecord]) -> float:
-    """Fit what is fitted on photos not trained on, and store it in the model.
-
-    That is the conformal factor of the interval, and before it, where noise is taken from the marginal
-    (``model.head.noise``), the factor that makes the mean of total variance that of squared errors.
-
-    Args:
-        model: Its `calibration` is set, and `noise_factors`.
-        source: Where the views come from.
-        indices: The photos of the source that `records` describe.
-        records: Their labels.
-
-    Returns:
-        The conformal factor.
-    """
-    model.calibration.fill_(1.0)
-    target = np.array([r.target for r in records])
-    fit_noise(model, source, indices, target)
-    outputs = predict(model, source, indices)
-    half = (outputs["interval"][:, 1] - outputs["interval"][:, 0]) / 2
-    factor = conformal_factor(np.abs(target - outputs["fused_score"]), half)
-    model.calibration.fill_(factor)
-    return factor
-
-
-def fit_noise(
-    model: Defnet,
-    source: ViewSource,
-    indices: Sequence[int],
-    target: npt.NDArray[np.floating],
-    progress: Callable[[int], None] = lambda _: None,
-) -> None:
-    """Where noise is taken from the marginal, scale it so that the mean of total variance is that of squared errors.
-
-    Variance is a sum of noise, which the factor multiplies, and of what views disagree about, which it does not.
-
-    Args:
-        model: Its `noise_factors` are set; without any, nothing is done.
-        source: Where the views come from.
-        indices: Photos of the source that trained nothing.
-        target: Their opinion scores on [1, 5].
-        progress: Called with the number of photos done since the last call; each is scored twice.
-    """
-    if not model.noise_factors:
-        return
-
-    def with_factor(value: float) -> Outputs:
-        for factor in model.noise_factors:
-            factor.fill_(value)
-        return predict(model, source, indices, progress)
-
-    without, outputs = with_factor(0.0), with_factor(1.0)
-    disagreement, both = (float(total_variance(found).mean()) for found in (without, outputs))
-    squared_error = float(np.square(outputs["fused_score"] - target).mean())
-    noise = both - disagreement
-    # Marginals that are all certain have none. Where views disagree by more than they err, a hundredth is left.
-    fitted = max((squared_error - disagreement) / noise, 0.01) if noise > 1e-6 else 1.0
-    for factor in model.noise_factors:
-        factor.fill_(fitted)

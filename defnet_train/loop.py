@@ -18,9 +18,11 @@ from defnet_infer.errors import UsageError
 from defnet_train.batches import FeatureViews, PhotoViews, ViewSource
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import TrainConfig, require_trainable
+from defnet_train.conformal import HeldOut, calibrate
 from defnet_train.epochs import Epochs
-from defnet_train.evaluation import calibrate, figures, predict, reference_scores, series_figures
+from defnet_train.evaluation import figures, predict, reference_scores, series_figures
 from defnet_train.features import finished_features, trunk_features
+from defnet_train.folds import train_folds
 from defnet_train.heap import keep_freed_memory
 from defnet_train.initial_weights import bare_model, describe_initial, load_initial
 from defnet_train.listener import Interrupted, Listener, Silent, Stoppable
@@ -67,7 +69,8 @@ def train(
         stop: When it is set, the run saves its state after the step in work and ends.
 
     Returns:
-        What metrics.json holds: ``best_epoch``, ``calibration``, ``val`` and ``test`` figures.
+        What metrics.json holds: ``best_epoch``, ``calibration``, ``calibration_photos`` on which it was fitted,
+        ``val`` and ``test`` figures.
 
     Raises:
         UsageError: If the run directory holds a run, or another one than is to be resumed, or the device is not there.
@@ -96,7 +99,7 @@ def train(
     with other_processes(config.run.devices, _other_process, (job,)) as rank:
         fabric = start_fabric(device, config.run.precision, rank)
         source = _train_all_epochs(fabric, job, data, listener, stop)
-    return _finish(config, data, source, run, fabric.device, listener, stop)
+    return _finish(fabric, config, data, source, run, listener, stop)
 
 
 def _other_process(rank: Rank, job: _Job) -> None:
@@ -116,10 +119,8 @@ def _train_all_epochs(
     model, fresh = _starting_model(job.config, run, state)
     model.to(fabric.device)
     source = _view_source(fabric, job.config, model, data, Stoppable(listener, stop, "before the first step"))
-    if isinstance(source, FeatureViews) and fresh:
-        # Of rated photos: beside strong noise, in whose deviations a copy would measure, photos all look the same.
-        flat = [source.features[i].flatten(0, 1) for i in data.rated("train")]
-        model.encoder.fit_feature_norm(torch.cat(flat))
+    if fresh:
+        _fit_feature_norm(model, source, data)
     trainer = Trainer(fabric, job.config, model, source, data)
     epochs = Epochs(fabric, job.config, run, trainer, source, data, listener, stop)
     if state:
@@ -139,6 +140,13 @@ def _starting_model(config: TrainConfig, run: RunDirectory, state: RunState | No
     else:
         load_initial(model, run.init)
     return model, False
+
+
+def _fit_feature_norm(model: Defnet, source: ViewSource, data: RunData) -> None:
+    if isinstance(source, FeatureViews):
+        # Of rated photos: beside strong noise, in whose deviations a copy would measure, photos all look the same.
+        flat = [source.features[i].flatten(0, 1) for i in data.rated("train")]
+        model.encoder.fit_feature_norm(torch.cat(flat))
 
 
 def _view_source(fabric: Fabric, config: TrainConfig, model: Defnet, data: RunData, listener: Listener) -> ViewSource:
@@ -163,25 +171,41 @@ def _view_source(fabric: Fabric, config: TrainConfig, model: Defnet, data: RunDa
 
 
 def _finish(
+    fabric: Fabric,
     config: TrainConfig,
     data: RunData,
     source: ViewSource,
     run: RunDirectory,
-    device: torch.device,
     listener: Listener,
     stop: threading.Event,
 ) -> dict[str, Any]:
-    """Calibrate the best checkpoint on the validation part and measure it, once, on the test part."""
+    """Calibrate the best checkpoint on photos that it or a model like it has not seen; measure it on the test part."""
+    model, info = load_checkpoint(run.best_file)
+    model.to(fabric.device)
+    rated = {part: data.rated(part) for part in ("val", "test")}
+    unseen: list[tuple[Defnet, list[int]]] = [(model, rated["val"])]
+    if config.calibration.folds:
+
+        def start(without: RunData) -> Defnet:
+            begun, fresh = _starting_model(config, run, None)
+            if fresh:
+                _fit_feature_norm(begun, source, without)
+            return begun
+
+        epochs = info.record["epoch"] + 1
+        unseen = train_folds(fabric, config, run, data, source, start, epochs, listener, stop)
     listener = Stoppable(listener, stop, "while measuring the best checkpoint")
     listener.stage("measuring the best checkpoint", len(data.parts["val"]) + len(data.parts["test"]))
-    rated = {part: data.rated(part) for part in ("val", "test")}
-    model, info = load_checkpoint(run.best_file)
-    model.to(device)
     model.cached_stages = first_stages(config, model)
     if isinstance(source, FeatureViews) and source.begun:
         source.thaw()  # The best epoch may be one before or after the stages began to train: begun fits both.
-    factor = calibrate(model, source, rated["val"], data.at(rated["val"]))
-    result: dict[str, Any] = {"best_epoch": info.record["epoch"], "calibration": factor}
+    factor = calibrate(model, HeldOut.of(source, unseen, data))
+    count = sum(len(photos) for _, photos in unseen)
+    result: dict[str, Any] = {
+        "best_epoch": info.record["epoch"],
+        "calibration": factor,
+        "calibration_photos": count,
+    }
     for part in ("val", "test"):
         outputs = predict(model, source, rated[part], listener.advance)
         result[part] = figures(outputs, data.at(rated[part]))

@@ -136,10 +136,12 @@ def lines(plan: Plan) -> list[str]:
         text.append(f"{key:<14}{cells}{counts['batch']:>9}{passes:>17.2f}")
     views = config.data.crops + 1
     shared = f" on {config.run.devices} devices" if config.run.devices > 1 else ""
+    folds = config.calibration.folds
+    again = f"; {folds} times as many again for models that calibrate" if folds else ""
     text += [
         "",
         f"steps: {optim.epochs} epochs of {optim.steps_per_epoch} = {optim.epochs * optim.steps_per_epoch}, each of "
-        f"{plan.batch} photos, {plan.batch * views} views{shared}; {optim.schedule} schedule",
+        f"{plan.batch} photos, {plan.batch * views} views{shared}; {optim.schedule} schedule{again}",
         "",
         f"{'parameters':<20}{sum(part.count for part in plan.parts):>13,}",
     ]

@@ -4,7 +4,7 @@ config.json        the configuration, where the data lay, and what it was made w
 log.jsonl          one line an epoch: losses, task weights, learning rate, validation figures, speed
 tensorboard/       the same figures for TensorBoard
 best.safetensors   best checkpoint by validation; last.safetensors: that of the last whole epoch
-state.safetensors  what --resume needs; removed when the run is done
+state.safetensors  what --resume needs, and fold-*.safetensors, models that only calibrate; removed when the run is done
 metrics.json       validation and test figures of the best checkpoint; there when the run is done
 """
 
@@ -42,6 +42,10 @@ class RunDirectory:
         self.state_file = path / "state.safetensors"
         self.best_file = path / "best.safetensors"
         self.last_file = path / "last.safetensors"
+
+    def fold_file(self, number: int) -> Path:
+        """Where the model that was trained without a fold waits for the others."""
+        return self.path / f"fold-{number}.safetensors"
 
     @property
     def exists(self) -> bool:
@@ -170,9 +174,10 @@ class RunDirectory:
             write_events(folder, entries, afresh=afresh)
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Record the figures; from here on the run is done and the training state is not needed."""
+        """Record the figures; from here on the run is done and what it went on from is not needed."""
         write_json(self.metrics_file, result)
-        self.state_file.unlink(missing_ok=True)
+        for done in (self.state_file, *self.path.glob("fold-*.safetensors")):
+            done.unlink(missing_ok=True)
 
 
 def differences(stored: dict[str, Any], config: TrainConfig) -> list[str]:

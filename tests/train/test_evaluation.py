@@ -1,4 +1,4 @@
-"""A model on rated photos: outputs in order, figures on the right scale, calibration that covers."""
+"""A model on rated photos: outputs in order, figures on the right scale."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import pytest
 import torch
 
 from defnet_train.batches import FeatureViews
-from defnet_train.config import HeadConfig
-from defnet_train.evaluation import calibrate, figures, predict, reference_scores
+from defnet_train.evaluation import figures, predict, reference_scores
 from defnet_train.labels import Labels
 from defnet_train.model import Defnet
 from defnet_train.records import ImageRecord
-from defnet_train.uncertainty import total_variance
 from tests.train.conftest import Run
 from tests.train.test_model import features
 
@@ -77,61 +75,6 @@ def test_class_accuracies_are_over_labelled_photos_and_absent_without_any(shared
     some[3] = records(targets, right)[3]
     found = figures(outputs, some)
     assert found["scene_accuracy"] == found["distortion_accuracy"] == 1, "the other 39 have no label to miss"
-
-
-def test_a_calibrated_interval_covers_the_photos_it_was_fitted_on(new_model: Callable[..., Defnet]) -> None:
-    model = new_model()
-    model.calibration.fill_(123.0)  # an earlier calibration must not matter
-    raw = predict(new_model(), SOURCE, range(40))
-    targets = raw["fused_score"] + np.random.default_rng(0).standard_t(3, 40)
-    factor = calibrate(model, SOURCE, range(40), records(targets))
-    assert model.calibration.item() == pytest.approx(factor)
-    outputs = predict(model, SOURCE, range(40))
-    low, high = outputs["interval"].T
-    inside = (targets >= low - 1e-5) & (targets <= high + 1e-5)
-    assert inside.sum() == 39, "ceil(41 x 0.95) = 39 of 40"
-    np.testing.assert_allclose(high - low, factor * np.diff(raw["interval"])[:, 0], rtol=1e-5)
-
-
-def test_noise_from_the_marginal_is_as_large_as_the_errors_it_was_fitted_on(new_model: Callable[..., Defnet]) -> None:
-    model = new_model(head=HeadConfig(noise="marginal"))
-    raw = predict(model, SOURCE, range(40))
-    targets = raw["fused_score"] + 0.7 * np.random.default_rng(0).standard_normal(40)
-    calibrate(model, SOURCE, range(40), records(targets))
-    outputs = predict(model, SOURCE, range(40))
-    assert total_variance(outputs).mean() == pytest.approx(np.mean((outputs["fused_score"] - targets) ** 2), rel=1e-3)
-    assert total_variance(raw).mean() != pytest.approx(total_variance(outputs).mean(), rel=0.1)
-    np.testing.assert_array_equal(outputs["fused_score"], raw["fused_score"])
-
-
-def test_views_that_disagree_by_more_than_the_errors_leave_a_hundredth_of_the_noise(
-    new_model: Callable[..., Defnet],
-) -> None:
-    model = new_model(head=HeadConfig(noise="marginal"), local_global_average="moment")
-    raw = predict(model, SOURCE, range(40))
-    calibrate(model, SOURCE, range(40), records(raw["fused_score"]))
-    assert [factor.item() for factor in model.noise_factors] == [pytest.approx(0.01)]
-
-
-def test_both_heads_of_quality_get_the_factor(new_model: Callable[..., Defnet]) -> None:
-    model = new_model(head=HeadConfig(noise="marginal", share_overview=False))
-    targets = predict(model, SOURCE, range(40))["fused_score"] + 0.7 * np.random.default_rng(0).standard_normal(40)
-    calibrate(model, SOURCE, range(40), records(targets))
-    crops, overview = (factor.item() for factor in model.noise_factors)
-    assert crops == overview != 1
-    variance = total_variance(predict(model, SOURCE, range(40)))
-    errors = predict(model, SOURCE, range(40))["fused_score"] - targets
-    assert variance.mean() == pytest.approx(np.mean(errors**2), rel=1e-3)
-
-
-def test_marginals_without_any_variance_leave_the_factor_at_1(new_model: Callable[..., Defnet]) -> None:
-    model = new_model(head=HeadConfig(noise="marginal"))
-    with torch.no_grad():
-        model.encoder.clip.logit_scale.fill_(20.0)  # Every marginal is one class.
-    targets = predict(model, SOURCE, range(40))["fused_score"] + 0.5
-    calibrate(model, SOURCE, range(40), records(targets))
-    assert [factor.item() for factor in model.noise_factors] == [1]
-    assert np.isfinite(model.calibration.item())
 
 
 def test_the_best_checkpoint_of_a_run_reproduces_its_figures(smoke_run: Run) -> None:

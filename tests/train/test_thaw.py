@@ -199,7 +199,7 @@ def test_a_restored_run_goes_on_with_the_same_bits_across_the_thaw(tmp_path: Pat
 
 def test_a_whole_run_thaws_measures_and_resumes(tmp_path: Path) -> None:
     release = make_release(tmp_path, 50, 230)
-    settings = ["optim.epochs=2", "optim.steps_per_epoch=2", f"data.cache={tmp_path / 'cache'}"]
+    settings = ["optim.epochs=2", "optim.steps_per_epoch=2", f"data.cache={tmp_path / 'cache'}", "calibration.folds=2"]
     config = thaw_config(*settings)
     metrics = train(config, release.root, tmp_path / "run", Silent(), "cpu")
     assert -1 <= metrics["test"]["srcc"] <= 1

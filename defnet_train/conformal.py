@@ -1,0 +1,98 @@
+"""What is fitted on photos that trained nothing: the scale of noise from marginals, and the conformal factor.
+
+Such photos are those of the validation part (split conformal prediction), or every photo in turn, each scored by a
+model that was trained without it (cross-conformal prediction, Vovk 2015; the models come from `folds`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from defnet_train.batches import ViewSource
+from defnet_train.evaluation import Outputs, predict
+from defnet_train.model import Defnet
+from defnet_train.run_data import RunData
+from defnet_train.uncertainty import conformal_factor, total_variance
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rated photos, each with a model that did not train on it."""
+
+    source: ViewSource
+    """Where the views come from."""
+    parts: Sequence[tuple[Defnet, Sequence[int]]]
+    """Models, and the photos of the source that each scores."""
+    target: npt.NDArray[np.floating]
+    """Opinion scores on [1, 5] of the photos of all parts, one after another."""
+
+    @classmethod
+    def of(cls, source: ViewSource, parts: Sequence[tuple[Defnet, Sequence[int]]], data: RunData) -> HeldOut:
+        """Held-out photos with the opinion scores of a run's data."""
+        photos = data.at([index for _, indices in parts for index in indices])
+        return cls(source, parts, np.array([photo.target for photo in photos], dtype=float))
+
+    def predict(self, progress: Callable[[int], None] = lambda _: None) -> Outputs:
+        """What the models say of their photos; see `evaluation.predict`."""
+        found = [predict(model, self.source, indices, progress) for model, indices in self.parts]
+        return {name: np.concatenate([outputs[name] for outputs in found]) for name in found[0]}
+
+
+def calibrate(model: Defnet, held_out: HeldOut, progress: Callable[[int], None] = lambda _: None) -> float:
+    """Fit what is fitted on photos not trained on, and store it in the model.
+
+    That is the conformal factor of the interval, and before it, where noise is taken from the marginal
+    (``model.head.noise``), the factor that makes the mean of total variance that of squared errors.
+
+    Args:
+        model: Its `calibration` is set, and `noise_factors`.
+        held_out: The photos. Their models may be this one; what is fitted in them is set too, but for the factor.
+        progress: Called with the number of photos done since the last call; each is scored once, or three times
+            where noise is fitted.
+
+    Returns:
+        The conformal factor.
+    """
+    for one in (model, *(scorer for scorer, _ in held_out.parts)):
+        one.calibration.fill_(1.0)
+    fit_noise(model, held_out, progress)
+    outputs = held_out.predict(progress)
+    half = (outputs["interval"][:, 1] - outputs["interval"][:, 0]) / 2
+    factor = conformal_factor(np.abs(held_out.target - outputs["fused_score"]), half)
+    model.calibration.fill_(factor)
+    return factor
+
+
+def fit_noise(model: Defnet, held_out: HeldOut, progress: Callable[[int], None] = lambda _: None) -> None:
+    """Where noise is taken from the marginal, scale it so that the mean of total variance is that of squared errors.
+
+    Variance is a sum of noise, which the factor multiplies, and of what views disagree about, which it does not.
+
+    Args:
+        model: Its `noise_factors` are set, and those of the models that score; without any, nothing is done.
+        held_out: The photos.
+        progress: Called with the number of photos done since the last call; each is scored twice.
+    """
+    if not model.noise_factors:
+        return
+    scorers = [model, *(scorer for scorer, _ in held_out.parts)]
+
+    def set_all(value: float) -> None:
+        for scorer in scorers:
+            for factor in scorer.noise_factors:
+                factor.fill_(value)
+
+    def with_factor(value: float) -> Outputs:
+        set_all(value)
+        return held_out.predict(progress)
+
+    without, outputs = with_factor(0.0), with_factor(1.0)
+    disagreement, both = (float(total_variance(found).mean()) for found in (without, outputs))
+    squared_error = float(np.square(outputs["fused_score"] - held_out.target).mean())
+    noise = both - disagreement
+    # Marginals that are all certain have none. Where views disagree by more than they err, a hundredth is left.
+    set_all(max((squared_error - disagreement) / noise, 0.01) if noise > 1e-6 else 1.0)
