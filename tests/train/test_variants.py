@@ -40,6 +40,7 @@ def test_every_row_can_be_trained_from_another_recipe(table: str) -> None:
         row = load_config(variant.name, ["optim.epochs=2"], "lite")
         assert row.model.tower == "mobilenetv2_100"
         assert row.optim.epochs == 2
+        assert row.calibration.folds == 0, "tables hold no intervals"
 
 
 def test_a_recipe_of_ones_own_can_be_the_base(tmp_path: Path) -> None:
