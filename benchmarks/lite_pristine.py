@@ -9,9 +9,9 @@ copyright file puts into the public domain are taken (it names morguefile, Unspl
 less those that show space or were recoloured. They are reduced to three quarters, which takes away what JPEG left in
 them.
 
-GCompris shows children animals and buildings, photos 1024 or 1920 pixels wide. The README files in its resources name the
-author and source of each. Of those that are CC0 or in the public domain, the ones without visible distortion are taken,
-known by their bytes, and reduced to 614 or 960 pixels.
+GCompris shows children animals and buildings, photos 1024 or 1920 pixels wide. The README files in its resources name
+the author and source of each. Of those that are CC0 or in the public domain, the ones without visible distortion are
+taken, known by their bytes, and reduced to 614 or 960 pixels.
 
 The shipped model was trained with the 162 of endless-sky-high-dpi 0.9.8 and the 44 of gcompris-qt-data 3.1.
 """
@@ -61,7 +61,7 @@ def landscapes(unpacked: Path) -> Iterator[tuple[str, Image.Image]]:
 def animals_and_buildings(unpacked: Path) -> Iterator[tuple[str, Image.Image]]:
     """Name and reduced photo of every animal and building that is taken.
 
-    Qt's resource files hold pictures as they are, so each is where its header says RIFF and WEBP, and is as long as that.
+    Qt's resource files hold pictures as they are: each begins with a RIFF header of type WEBP, which tells its length.
     """
     for resource in sorted((unpacked / RESOURCES).glob("*.rcc")):
         content = resource.read_bytes()

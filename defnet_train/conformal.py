@@ -50,20 +50,22 @@ def calibrate(model: Defnet, held_out: HeldOut, progress: Callable[[int], None] 
 
     Args:
         model: Its `calibration` is set, and `noise_factors`.
-        held_out: The photos. Their models may be this one; what is fitted in them is set too, but for the factor.
+        held_out: The photos. Their models may be this one; what is fitted is set in all of them.
         progress: Called with the number of photos done since the last call; each is scored once, or three times
             where noise is fitted.
 
     Returns:
         The conformal factor.
     """
-    for one in (model, *(scorer for scorer, _ in held_out.parts)):
+    models = (model, *(scorer for scorer, _ in held_out.parts))
+    for one in models:
         one.calibration.fill_(1.0)
     fit_noise(model, held_out, progress)
     outputs = held_out.predict(progress)
     half = (outputs["interval"][:, 1] - outputs["interval"][:, 0]) / 2
     factor = conformal_factor(np.abs(held_out.target - outputs["fused_score"]), half)
-    model.calibration.fill_(factor)
+    for one in models:
+        one.calibration.fill_(factor)
     return factor
 
 

@@ -70,7 +70,7 @@ def train(
 
     Returns:
         What metrics.json holds: ``best_epoch``, ``calibration``, ``calibration_photos`` on which it was fitted,
-        ``val`` and ``test`` figures.
+        ``val`` and ``test`` figures, and with folds ``out_of_fold``: those of models that have not seen the photos.
 
     Raises:
         UsageError: If the run directory holds a run, or another one than is to be resumed, or the device is not there.
@@ -199,13 +199,15 @@ def _finish(
     model.cached_stages = first_stages(config, model)
     if isinstance(source, FeatureViews) and source.begun:
         source.thaw()  # The best epoch may be one before or after the stages began to train: begun fits both.
-    factor = calibrate(model, HeldOut.of(source, unseen, data))
-    count = sum(len(photos) for _, photos in unseen)
+    held_out = HeldOut.of(source, unseen, data)
     result: dict[str, Any] = {
         "best_epoch": info.record["epoch"],
-        "calibration": factor,
-        "calibration_photos": count,
+        "calibration": calibrate(model, held_out),
+        "calibration_photos": len(held_out.target),
     }
+    if config.calibration.folds:
+        photos = [index for _, fold in unseen for index in fold]
+        result["out_of_fold"] = figures(held_out.predict(), data.at(photos))
     for part in ("val", "test"):
         outputs = predict(model, source, rated[part], listener.advance)
         result[part] = figures(outputs, data.at(rated[part]))

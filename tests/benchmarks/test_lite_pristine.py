@@ -23,7 +23,9 @@ def unpacked(tmp_path: Path) -> Path:
         Image.new("RGB", (1440, 720), (20 * shade, 90, 120)).save(folder / f"{name}@2x.jpg", quality=95)
     resources = tmp_path / lite_pristine.RESOURCES
     resources.mkdir(parents=True)
-    (resources / "animals.rcc").write_bytes(b"qres RIFF\x00" + webp(1024, 10) + b"README" + webp(1920, 200) + webp(9, 0))
+    (resources / "animals.rcc").write_bytes(
+        b"qres RIFF\x00" + webp(1024, 10) + b"README" + webp(1920, 200) + webp(9, 0)
+    )
     return tmp_path
 
 

@@ -91,10 +91,12 @@ def test_photos_of_several_models_are_judged_each_by_its_own(new_model: Callable
     centre = np.concatenate([outputs["fused_score"] for outputs in raw])
     targets = centre + 0.5 * np.random.default_rng(1).standard_t(4, 40)
     factor = calibrate(model, HeldOut(SOURCE, parts, targets))
+    assert [scorer.calibration.item() for scorer in (model, first, second)] == [pytest.approx(factor)] * 3
+    for scorer in (first, second):
+        scorer.calibration.fill_(1.0)
     after = [predict(scorer, SOURCE, photos) for scorer, photos in parts]
     variance = np.concatenate([total_variance(outputs) for outputs in after])
     assert variance.mean() == pytest.approx(np.mean((targets - centre) ** 2), rel=1e-3)
     half = np.concatenate([np.diff(outputs["interval"])[:, 0] for outputs in after]) / 2
     assert factor == pytest.approx(np.sort(np.abs(targets - centre) / half)[38], rel=1e-5), "the 39th of 40"
-    assert model.calibration.item() == pytest.approx(factor)
     assert [f.item() for f in model.noise_factors] == [f.item() for f in first.noise_factors] != [1.0]

@@ -83,6 +83,9 @@ def test_the_interval_is_fitted_on_what_each_model_has_not_seen(
     photos = Counter(index for _, part in held_out.parts for index in part)
     assert photos == Counter([*data.rated("train"), *data.rated("val")])
     assert result["calibration_photos"] == len(photos) > len(data.rated("val"))
+    assert result["out_of_fold"]["photos"] == len(photos)
+    assert result["out_of_fold"]["coverage"] >= 0.95, "by construction"
+    assert result["out_of_fold"]["srcc"] != result["val"]["srcc"]
     assert len(held_out.parts) == 3
     weights = [scorer.state_dict()["heads.quality.affine.weight"] for scorer, _ in held_out.parts]
     assert not (weights[0] == weights[1]).all(), "trained on other photos"
@@ -90,6 +93,7 @@ def test_the_interval_is_fitted_on_what_each_model_has_not_seen(
     assert not list((tmp_path / "run").glob("fold-*")), "they have done what they were for"
     plain = dataclasses.replace(in_folds, calibration=CalibrationConfig())
     alone = train(plain, smoke_run.release.root, tmp_path / "plain", Recorder(), "cpu")
+    assert "out_of_fold" not in alone
     assert alone["calibration_photos"] == len(data.rated("val"))
     assert alone["calibration"] != result["calibration"]
     assert alone["test"]["srcc"] == result["test"]["srcc"], "the run's own model is the same"
