@@ -73,9 +73,9 @@ def test_a_folder_without_a_package_is_told_how_to_unpack_it(
     unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "pristine"
-    with pytest.raises(SystemExit, match="no photos of endless-sky-high-dpi .*dpkg-deb -x"):
+    with pytest.raises(SystemExit, match=r"no photos of endless-sky-high-dpi .*dpkg-deb -x"):
         lite_pristine.main(tmp_path / "nothing", out)
     choose(monkeypatch, absent=webp(10, 10))
-    with pytest.raises(SystemExit, match="no photos of gcompris-qt-data .*dpkg-deb -x"):
+    with pytest.raises(SystemExit, match=r"no photos of gcompris-qt-data .*dpkg-deb -x"):
         lite_pristine.main(unpacked, out)
     assert not out.exists()
