@@ -66,7 +66,7 @@ def animals_and_buildings(unpacked: Path) -> Iterator[tuple[str, Image.Image]]:
     for resource in sorted((unpacked / RESOURCES).glob("*.rcc")):
         content = resource.read_bytes()
         for header in WEBP.finditer(content):
-            picture = content[header.start() :][: 8 + int.from_bytes(header[1], "little")]
+            picture = content[header.start() : header.start() + 8 + int.from_bytes(header[1], "little")]
             name = CHOSEN.get(hashlib.sha256(picture).hexdigest()[:8])
             if name:
                 with Image.open(io.BytesIO(picture)) as photo:
@@ -82,6 +82,8 @@ def main(unpacked: Path, out: Path) -> None:
         found[package] = dict(photos(unpacked))
         if not found[package]:
             sys.exit(f"no photos of {package} in {unpacked}; unpack the package there: dpkg-deb -x PACKAGE {unpacked}")
+    if missing := {f"gcompris_{name}" for name in CHOSEN.values()} - set(found["gcompris-qt-data"]):
+        sys.exit(f"{', '.join(sorted(missing))}: not in this version of gcompris-qt-data; take 3.1")
     out.mkdir(parents=True, exist_ok=True)
     for package, photos_of in found.items():
         for name, photo in photos_of.items():

@@ -28,6 +28,7 @@ ROWS = {
     "coverage": "coverage of the 95 % interval",
     "width": "mean width of the interval",
     "error_rank": "rank correlation of error and deviation",
+    "out_of_fold_error_rank": "the same, of models without a fold on the photos of it",
     "level_order": "score against level, mean of kinds",
     "level_order_worst": "the same, worst kind",
     "original_on_top": "copies below their original",
@@ -57,7 +58,9 @@ def main(folders: list[str]) -> None:
         first = first or settings
         if settings != first:
             sys.exit(f"{folder} was trained with other settings than {folders[0]}; compare their config.json")
-        found[session] = json.loads((folder / "metrics.json").read_text())["test"]
+        metrics = json.loads((folder / "metrics.json").read_text())
+        out_of_fold = metrics.get("out_of_fold", {}).get("error_rank", float("nan"))
+        found[session] = metrics["test"] | {"out_of_fold_error_rank": out_of_fold}
     if not found:
         sys.exit("no run given; python benchmarks/lite_sessions.py runs/lite-*")
     sessions = sorted(found)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -168,6 +170,7 @@ def _describe(
     if contract.uncertainty:
         metadata["defnet.calibration"] = json.dumps(
             {
+                **fitted_on(record),
                 "coverage_validation": record.get("val", {}).get("coverage"),
                 "coverage_test": record.get("test", {}).get("coverage"),
                 **record.get("calibrated", {}),  # what `defnet calibrate` stored: also when, and on which photos
@@ -184,3 +187,13 @@ def _describe(
     proto.producer_name, proto.producer_version = "defnet", defnet_infer.__version__
     what = "with uncertainty (DEFNet)" if contract.uncertainty else "(LIQE's kind, without uncertainty)"
     proto.doc_string = f"Blind image quality {what}. Read metadata defnet.contract first."
+
+
+def fitted_on(record: Mapping[str, Any]) -> dict[str, float]:
+    """On how many photos the interval was fitted, and, where they were those of all folds, its coverage there."""
+    if "calibration_photos" not in record:
+        return {}  # Of a run before that was noted.
+    fitted = {"photos": record["calibration_photos"]}
+    if "out_of_fold" in record:
+        fitted["coverage_out_of_fold"] = record["out_of_fold"]["coverage"]
+    return fitted

@@ -14,24 +14,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from defnet_infer.errors import DatasetError, UsageError
 from defnet_train.batches import PhotoViews
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import apply_overrides
-from defnet_train.conformal import HeldOut, fit_noise
-from defnet_train.evaluation import Outputs, figures, predict
+from defnet_train.conformal import HeldOut, calibrate, passes
+from defnet_train.evaluation import figures, predict
 from defnet_train.measuring import SYNTHETIC, may_have_trained, refuse_other_settings, split_anew
 from defnet_train.readers import data_folder
 from defnet_train.run_data import load_data
-from defnet_train.uncertainty import conformal_factor, photos_needed
+from defnet_train.uncertainty import photos_needed
 
 if TYPE_CHECKING:
     from defnet_train.listener import Listener
-
-ON_THE_EDGE = 1 + 1e-5
-"""The photo that sets the factor lies on the edge of its interval; float32 rounding must not leave it outside."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +67,7 @@ def calibrate_checkpoint(
     Raises:
         CheckpointError: If the checkpoint cannot be used.
         DatasetError: If the data cannot be read, or has too few validation photos for the level.
-        UsageError: If photos that trained the model would calibrate it.
+        UsageError: If photos that trained the model would calibrate it, or fewer of those that did already.
     """
     refuse_other_settings(settings)
     model, info = load_checkpoint(path)
@@ -93,6 +88,12 @@ def calibrate_checkpoint(
             f"{', '.join(sorted(known))} that trained it; leave it out (it was trained on session "
             f"{info.config.data.session} of {info.config.data.splits} splits), or name other data sets"
         )
+    if known and "out_of_fold" in info.record:
+        raise UsageError(
+            f"{path} is calibrated on {info.record['calibration_photos']} photos of {', '.join(sorted(known))}, each "
+            "scored by a model trained without it; the validation part alone would do it worse: name other data sets "
+            "with --data my.csv or --set data.sets"
+        )
     data = load_data(asked, folder, used=(("val",), ("test",)))
     if split_anew(asked.data, data.records, info.config.data, info.record.get("photos", {})):
         raise UsageError(
@@ -107,18 +108,11 @@ def calibrate_checkpoint(
             "are the fewest: add data sets with --set data.sets"
         )
     source = PhotoViews(data.records, model.contract().preprocess)
-    model.calibration.fill_(1.0)
-    held_out = HeldOut.of(source, [(model, parts["val"])], data)
-    if model.noise_factors:
-        listener.stage("fitting the noise", 2 * len(parts["val"]))
-        fit_noise(model, held_out, listener.advance)
-    outputs = {}
-    for part, name in (("val", "validation"), ("test", "test")):
-        listener.stage(f"scoring {name} photos", len(parts[part]))
-        outputs[part] = predict(model, source, parts[part], listener.advance)
-    half = np.diff(outputs["val"]["interval"])[:, 0] / 2
-    factor = ON_THE_EDGE * conformal_factor(np.abs(held_out.target - outputs["val"]["fused_score"]), half)
-    found = {part: figures(_widened(outputs[part], factor), data.at(parts[part])) for part in parts}
+    listener.stage("fitting the interval", passes(model) * len(parts["val"]))
+    factor, outputs = calibrate(model, HeldOut.of(source, [(model, parts["val"])], data), listener.advance)
+    found = {"val": figures(outputs, data.at(parts["val"]))}
+    listener.stage("scoring test photos", len(parts["test"]))
+    found["test"] = figures(predict(model, source, parts["test"], listener.advance), data.at(parts["test"]))
     done = Calibration(
         factor=factor,
         photos=len(parts["val"]),
@@ -133,12 +127,7 @@ def calibrate_checkpoint(
     if same_sets and asked.data.session == info.config.data.session:
         # The run's own photos: its figures hold the coverage of the factor before.
         record |= {part: record.get(part, {}) | found[part] for part in parts}
-    model.calibration.fill_(factor)
-    save_checkpoint(path, model, info.config, record | {"calibration": factor, "calibrated": asdict(done)})
+    record.pop("out_of_fold", None)  # Figures of the factor before.
+    record |= {"calibration": factor, "calibration_photos": done.photos, "calibrated": asdict(done)}
+    save_checkpoint(path, model, info.config, record)
     return done
-
-
-def _widened(outputs: Outputs, factor: float) -> Outputs:
-    """Outputs as a model with this factor gives them, from those of a model with factor 1."""
-    centre = outputs["fused_score"][:, None]
-    return {**outputs, "interval": centre + factor * (outputs["interval"] - centre)}

@@ -18,11 +18,11 @@ from defnet_infer.errors import UsageError
 from defnet_train.batches import FeatureViews, PhotoViews, ViewSource
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import TrainConfig, require_trainable
-from defnet_train.conformal import HeldOut, calibrate
+from defnet_train.conformal import HeldOut, calibrate, passes
 from defnet_train.epochs import Epochs
 from defnet_train.evaluation import figures, predict, reference_scores, series_figures
 from defnet_train.features import finished_features, trunk_features
-from defnet_train.folds import train_folds
+from defnet_train.folds import FoldTraining, deal, fit_feature_norm
 from defnet_train.heap import keep_freed_memory
 from defnet_train.initial_weights import bare_model, describe_initial, load_initial
 from defnet_train.listener import Interrupted, Listener, Silent, Stoppable
@@ -64,7 +64,7 @@ def train(
         listener: Told about progress.
         device: ``auto``, ``cpu`` or ``cuda``.
         resume: Go on with the run in `out`: on the CPU with the bits of an unbroken run. Nothing is done twice
-            but the epoch in which it was killed; a finished run is left as it is.
+            but the epoch in which it was killed, or the fold in which it stopped; a finished run is left as it is.
         init: Checkpoint whose weights the run starts from, instead of those of the configuration.
         stop: When it is set, the run saves its state after the step in work and ends.
 
@@ -86,6 +86,13 @@ def train(
         raise UsageError(f"{out} already holds a run; choose another folder with --out, or go on with it: {run.go_on}")
     check_machine(device, config.run)
     data = load_data(config, root)
+    if config.calibration.folds:
+        deal(data, config.calibration.folds, config.seed)  # What cannot be dealt should say so before the training.
+        if init is not None:
+            raise UsageError(
+                f"{init} may have been trained on the photos of a fold, which would then not be new to the model "
+                "without it; calibrate on the validation part: --set calibration.folds=0"
+            )
     if not run.exists:
         run.begin(config, root, data, describe_initial(init, config) if init else None)
     elif init is not None:
@@ -93,13 +100,14 @@ def train(
     else:
         run.refuse_other(config, data)
         if run.finished:
+            run.clean()  # It may have been killed before it did.
             return run.metrics()
     job = _Job(config, root, out, device)
     stop = stop or threading.Event()
     with other_processes(config.run.devices, _other_process, (job,)) as rank:
         fabric = start_fabric(device, config.run.precision, rank)
         source = _train_all_epochs(fabric, job, data, listener, stop)
-    return _finish(fabric, config, data, source, run, listener, stop)
+    return _finish(job, data, source, run, fabric.device, listener, stop)
 
 
 def _other_process(rank: Rank, job: _Job) -> None:
@@ -117,10 +125,17 @@ def _train_all_epochs(
     fabric.seed_everything(job.config.seed, verbose=False)
     state = load_state(run.state_file) if run.state_file.exists() else None
     model, fresh = _starting_model(job.config, run, state)
+    begun_from = model
+    if job.config.calibration.folds:
+        if state is None:
+            save_checkpoint(run.start_file, model, job.config, {})
+        else:  # Features are those of the trunk that the folds start from, and not of one that has trained since.
+            begun_from, _ = load_checkpoint(run.start_file)
     model.to(fabric.device)
-    source = _view_source(fabric, job.config, model, data, Stoppable(listener, stop, "before the first step"))
+    begun_from.to(fabric.device)
+    source = _view_source(fabric, job.config, begun_from, data, Stoppable(listener, stop, "before the first step"))
     if fresh:
-        _fit_feature_norm(model, source, data)
+        fit_feature_norm(model, source, data)
     trainer = Trainer(fabric, job.config, model, source, data)
     epochs = Epochs(fabric, job.config, run, trainer, source, data, listener, stop)
     if state:
@@ -140,13 +155,6 @@ def _starting_model(config: TrainConfig, run: RunDirectory, state: RunState | No
     else:
         load_initial(model, run.init)
     return model, False
-
-
-def _fit_feature_norm(model: Defnet, source: ViewSource, data: RunData) -> None:
-    if isinstance(source, FeatureViews):
-        # Of rated photos: beside strong noise, in whose deviations a copy would measure, photos all look the same.
-        flat = [source.features[i].flatten(0, 1) for i in data.rated("train")]
-        model.encoder.fit_feature_norm(torch.cat(flat))
 
 
 def _view_source(fabric: Fabric, config: TrainConfig, model: Defnet, data: RunData, listener: Listener) -> ViewSource:
@@ -171,43 +179,39 @@ def _view_source(fabric: Fabric, config: TrainConfig, model: Defnet, data: RunDa
 
 
 def _finish(
-    fabric: Fabric,
-    config: TrainConfig,
+    job: _Job,
     data: RunData,
     source: ViewSource,
     run: RunDirectory,
+    device: torch.device,
     listener: Listener,
     stop: threading.Event,
 ) -> dict[str, Any]:
     """Calibrate the best checkpoint on photos that it or a model like it has not seen; measure it on the test part."""
-    model, info = load_checkpoint(run.best_file)
-    model.to(fabric.device)
+    config = job.config
     rated = {part: data.rated(part) for part in ("val", "test")}
-    unseen: list[tuple[Defnet, list[int]]] = [(model, rated["val"])]
+    model, info = load_checkpoint(run.best_file)
+    unseen = [(model, rated["val"])]
     if config.calibration.folds:
-
-        def start(without: RunData) -> Defnet:
-            begun, fresh = _starting_model(config, run, None)
-            if fresh:
-                _fit_feature_norm(begun, source, without)
-            return begun
-
-        epochs = info.record["epoch"] + 1
-        unseen = train_folds(fabric, config, run, data, source, start, epochs, listener, stop)
-    listener = Stoppable(listener, stop, "while measuring the best checkpoint")
-    listener.stage("measuring the best checkpoint", len(data.parts["val"]) + len(data.parts["test"]))
-    model.cached_stages = first_stages(config, model)
+        folds = FoldTraining(config, run, data, source, job.device, info.record["epoch"] + 1)
+        unseen = folds.models(Stoppable(listener, stop, "in a fold, which will begin anew"))
+    model.to(device)
     if isinstance(source, FeatureViews) and source.begun:
         source.thaw()  # The best epoch may be one before or after the stages began to train: begun fits both.
-    held_out = HeldOut.of(source, unseen, data)
+    for scorer in (model, *(scorer for scorer, _ in unseen)):
+        scorer.cached_stages = first_stages(config, scorer)
+    listener = Stoppable(listener, stop, "while measuring the best checkpoint")
+    held_out = HeldOut.of(source, unseen, data, device)
+    listener.stage("fitting the interval", passes(model) * len(held_out.target))
+    factor, outputs = calibrate(model, held_out, listener.advance)
     result: dict[str, Any] = {
         "best_epoch": info.record["epoch"],
-        "calibration": calibrate(model, held_out),
+        "calibration": factor,
         "calibration_photos": len(held_out.target),
     }
     if config.calibration.folds:
-        photos = [index for _, fold in unseen for index in fold]
-        result["out_of_fold"] = figures(held_out.predict(), data.at(photos))
+        result["out_of_fold"] = figures(outputs, data.at([index for _, fold in unseen for index in fold]))
+    listener.stage("measuring the best checkpoint", len(data.parts["val"]) + len(data.parts["test"]))
     for part in ("val", "test"):
         outputs = predict(model, source, rated[part], listener.advance)
         result[part] = figures(outputs, data.at(rated[part]))

@@ -23,6 +23,7 @@ from defnet_infer.contract import Preprocess
 from defnet_train.batch_order import BatchOrder
 from defnet_train.config import RunConfig, TrainConfig, require_trainable
 from defnet_train.features import FEW_WINDOWS
+from defnet_train.folds import deal
 from defnet_train.initial_weights import bare_model
 from defnet_train.model import Defnet
 from defnet_train.run_data import PARTS, RunData
@@ -85,10 +86,12 @@ def make_plan(config: TrainConfig, data: RunData) -> Plan:
         data: Its data.
 
     Raises:
-        UsageError: If the tower is unknown.
+        UsageError: If the tower is unknown, or the photos are too few for the folds.
         DatasetError: If a data set of the mixture has no photo.
     """
     require_trainable(config)
+    if config.calibration.folds:
+        deal(data, config.calibration.folds, config.seed)
     model = bare_model(config)
     groups = adamw(config, model).param_groups
     model.cached_stages = first_stages(config, model)

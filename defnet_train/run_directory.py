@@ -4,7 +4,9 @@ config.json        the configuration, where the data lay, and what it was made w
 log.jsonl          one line an epoch: losses, task weights, learning rate, validation figures, speed
 tensorboard/       the same figures for TensorBoard
 best.safetensors   best checkpoint by validation; last.safetensors: that of the last whole epoch
-state.safetensors  what --resume needs, and fold-*.safetensors, models that only calibrate; removed when the run is done
+state.safetensors  what --resume needs; removed when the run is done
+start.safetensors, fold-*.safetensors: with calibration.folds, the weights it started from, and models that only
+                   calibrate; removed when the run is done
 metrics.json       validation and test figures of the best checkpoint; there when the run is done
 """
 
@@ -42,6 +44,11 @@ class RunDirectory:
         self.state_file = path / "state.safetensors"
         self.best_file = path / "best.safetensors"
         self.last_file = path / "last.safetensors"
+
+    @property
+    def start_file(self) -> Path:
+        """With folds: the weights that the run started from."""
+        return self.path / "start.safetensors"
 
     def fold_file(self, number: int) -> Path:
         """Where the model that was trained without a fold waits for the others."""
@@ -136,6 +143,8 @@ class RunDirectory:
         """
         stored = self.stored()
         different = differences(stored["config"], config)
+        if config.calibration.folds == 0:  # They may be given up: the run's own model has nothing to do with them.
+            different = [line for line in different if not line.startswith("calibration.folds ")]
         photos = Counter(record.dataset for record in data.records)
         digests = data.digests()
         for dataset in sorted(stored["data"] | digests):
@@ -176,7 +185,11 @@ class RunDirectory:
     def finish(self, result: dict[str, Any]) -> None:
         """Record the figures; from here on the run is done and what it went on from is not needed."""
         write_json(self.metrics_file, result)
-        for done in (self.state_file, *self.path.glob("fold-*.safetensors")):
+        self.clean()
+
+    def clean(self) -> None:
+        """Remove what a run goes on from."""
+        for done in (self.state_file, self.start_file, *self.path.glob("fold-*.safetensors")):
             done.unlink(missing_ok=True)
 
 

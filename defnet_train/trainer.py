@@ -142,17 +142,22 @@ class Trainer:
         return {name: total / self.position.step for name, total in self.position.sums.items()}
 
     def end_epoch(self, entry: dict[str, Any], figure: float) -> None:
-        """Close the epoch in work.
+        """Close the epoch in work, and note what it was worth.
 
         Args:
             entry: Its line of the log.
             figure: What chooses the checkpoint, higher is better.
         """
-        self.weights.end_epoch(self.mean_losses())
         position = self.position
         position.entries.append(entry)
         if figure > position.best_figure or self.config.optim.checkpoint_choice == "last":
             position.best_figure, position.best_epoch = figure, position.epoch
+        self.count_epoch()
+
+    def count_epoch(self) -> None:
+        """Go on to the next epoch: its weights of losses follow from those of the epochs before."""
+        self.weights.end_epoch(self.mean_losses())
+        position = self.position
         position.epoch += 1
         position.step, position.sums, position.photos, position.seconds = 0, {}, 0, 0.0
 

@@ -18,7 +18,7 @@ from defnet_infer.errors import UsageError
 
 TABLES = Path(__file__).parent / "recipes" / "tables"
 PLAIN = {"calibration.folds": 0}
-"""What every row has, whatever its base: tables hold no intervals, and folds would take five times as long again."""
+"""What every row has, whatever its base: tables hold no intervals, and folds would train as many models again."""
 
 
 class Variant(NamedTuple):

@@ -43,7 +43,7 @@ def choose(monkeypatch: pytest.MonkeyPatch, **pictures: bytes) -> None:
 def test_natural_photos_in_the_public_domain_are_taken_and_reduced(
     unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    choose(monkeypatch, newt=webp(1024, 10), owl=webp(1920, 200), absent=webp(10, 10))
+    choose(monkeypatch, newt=webp(1024, 10), owl=webp(1920, 200))
     out = tmp_path / "pristine"
     lite_pristine.main(unpacked, out)
     assert capsys.readouterr().out == (
@@ -79,3 +79,12 @@ def test_a_folder_without_a_package_is_told_how_to_unpack_it(
     with pytest.raises(SystemExit, match=r"no photos of gcompris-qt-data .*dpkg-deb -x"):
         lite_pristine.main(unpacked, out)
     assert not out.exists()
+
+
+def test_another_version_of_the_package_is_told(
+    unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose(monkeypatch, newt=webp(1024, 10), absent=webp(10, 10))
+    with pytest.raises(SystemExit, match="gcompris_absent: not in this version of gcompris-qt-data"):
+        lite_pristine.main(unpacked, tmp_path / "pristine")
+    assert not (tmp_path / "pristine").exists()

@@ -14,7 +14,7 @@ import torch
 
 from defnet_export.certificate import BOUNDS, certify_views, generated_views
 from defnet_export.graph import ScoringGraph
-from defnet_export.onnx_export import ExportReport, export_onnx
+from defnet_export.onnx_export import ExportReport, export_onnx, fitted_on
 from defnet_infer.contract import Contract
 from defnet_infer.errors import CheckpointError, GateError, UsageError
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
@@ -106,6 +106,13 @@ def test_the_metadata_says_what_the_file_is_and_where_it_came_from(exported, che
     }, "what `defnet calibrate` stored goes along"
     parity = json.loads(metadata["defnet.parity"])
     assert parity["max_difference"]["score"] <= parity["bounds"]["score"]["max"] == 1e-4
+
+
+def test_the_metadata_says_on_how_many_photos_the_interval_was_fitted():
+    assert fitted_on({"epoch": 3}) == {}, "of a run before that was noted"
+    assert fitted_on({"calibration_photos": 93}) == {"photos": 93}
+    of_folds = {"calibration_photos": 743, "out_of_fold": {"coverage": 0.952, "srcc": 0.8}}
+    assert fitted_on(of_folds) == {"photos": 743, "coverage_out_of_fold": 0.952}
 
 
 def test_the_file_keeps_no_trace_of_the_machine_it_was_made_on(exported):

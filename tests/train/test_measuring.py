@@ -191,6 +191,26 @@ def test_calibration_also_scales_the_noise_that_comes_from_the_marginal(
     assert again.factor == pytest.approx(done.factor, rel=1e-5)
 
 
+def test_what_folds_calibrated_is_not_replaced_by_the_few_photos_of_the_validation_part(
+    smoke_run: Run, larger: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    model, info = load_checkpoint(smoke_run.out / "best.safetensors")
+    of_folds = {"calibration_photos": 152, "out_of_fold": {"coverage": 0.95}}
+    save_checkpoint(path, model, info.config, info.record | of_folds)
+    content = path.read_bytes()
+    with pytest.raises(UsageError, match=r"calibrated on 152 photos of clive, .* name other data sets"):
+        calibrate_checkpoint(path, larger, Recorder(), settings=('data.labels=""',))
+    assert path.read_bytes() == content
+    as_csv = larger.parent / "mine.csv"
+    photos = sorted((larger / "ChallengeDB_release" / "Images").iterdir())
+    as_csv.write_text("path,mos\n" + "".join(f"{photo},{50 + i % 40}\n" for i, photo in enumerate(photos)))
+    done = calibrate_checkpoint(path, as_csv, Recorder(), settings=('data.labels=""',))
+    record = load_checkpoint(path)[1].record
+    assert record["calibration_photos"] == done.photos != 152
+    assert "out_of_fold" not in record, "figures of the factor before"
+
+
 def test_too_few_photos_for_the_level_and_a_foreign_session_are_refused(smoke_run: Run, tmp_path: Path) -> None:
     path = Path(shutil.copy(smoke_run.out / "best.safetensors", tmp_path))
     content = path.read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import lightning_fabric
@@ -18,7 +19,7 @@ from defnet_train.config import TrainConfig, load_config
 from defnet_train.encoder import Encoder
 from defnet_train.features import finished_features, trunk_features
 from defnet_train.labels import Labels
-from defnet_train.listener import Silent
+from defnet_train.listener import Interrupted, Silent
 from defnet_train.loop import train
 from defnet_train.model import Defnet
 from defnet_train.multilevel import MultiLevelMobileNet
@@ -199,7 +200,7 @@ def test_a_restored_run_goes_on_with_the_same_bits_across_the_thaw(tmp_path: Pat
 
 def test_a_whole_run_thaws_measures_and_resumes(tmp_path: Path) -> None:
     release = make_release(tmp_path, 50, 230)
-    settings = ["optim.epochs=2", "optim.steps_per_epoch=2", f"data.cache={tmp_path / 'cache'}", "calibration.folds=2"]
+    settings = ["optim.epochs=2", "optim.steps_per_epoch=2", f"data.cache={tmp_path / 'cache'}"]
     config = thaw_config(*settings)
     metrics = train(config, release.root, tmp_path / "run", Silent(), "cpu")
     assert -1 <= metrics["test"]["srcc"] <= 1
@@ -209,6 +210,23 @@ def test_a_whole_run_thaws_measures_and_resumes(tmp_path: Path) -> None:
     name = "encoder.clip.visual.trunk.net.conv_head.weight"
     assert trained[name].shape == fresh[name].shape
     assert not torch.equal(trained[name], fresh[name])
+
+
+def test_folds_start_from_the_trunk_that_the_run_started_from(tmp_path: Path) -> None:
+    """A run that goes on has trained its last stages: neither they nor features of theirs may reach the folds."""
+    release = make_release(tmp_path, 50, 230)
+    config = thaw_config("optim.epochs=2", "optim.steps_per_epoch=2", "calibration.folds=2")
+    whole = train(config, release.root, tmp_path / "whole", Silent(), "cpu")
+    stop = threading.Event()
+
+    class InFold(Silent):
+        def stage(self, name: str, total: int) -> None:
+            if name == "fold 1/2":
+                stop.set()
+
+    with pytest.raises(Interrupted):
+        train(config, release.root, tmp_path / "run", InFold(), "cpu", stop=stop)
+    assert train(config, release.root, tmp_path / "run", Silent(), "cpu", resume=True) == whole
 
 
 def test_the_plan_counts_what_thaws(tmp_path: Path) -> None:
