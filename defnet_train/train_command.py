@@ -135,7 +135,8 @@ def _run(config: TrainConfig, data: Path, out: Path, device: str, *, resume: boo
         _check(config, data)
     with _stoppable(RunDirectory(out).go_on) as (display, stop):
         result = train_model(config, data, out, display, device, resume=resume, init=init, stop=stop)
-    print_figures({"validation": result["val"], "test": result["test"]})
+    columns = {"out of fold": "out_of_fold", "validation": "val", "test": "test"}
+    print_figures({words: result[name] for words, name in columns.items() if name in result})
     typer.echo(f"best checkpoint: {out / 'best.safetensors'}; export it with: defnet export {out / 'best.safetensors'}")
 
 

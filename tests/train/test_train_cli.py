@@ -84,6 +84,20 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("folds", [0, 2])
+def test_figures_out_of_fold_are_shown_where_there_are_any(
+    app: typer.Typer, smoke_run: Run, tmp_path: Path, folds: int
+) -> None:
+    config, root = smoke_run.config, str(smoke_run.release.root)
+    few = ["optim.epochs=1", "optim.steps_per_epoch=2", f"calibration.folds={folds}", f"data.cache={config.data.cache}"]
+    settings = [f"model.tower={TINY}", f"data.labels={config.data.labels}", *few]
+    typed = ["train", "smoke", "--data", root, "--out", str(tmp_path / "run")]
+    typed += [word for setting in settings for word in ("--set", setting)]
+    result = CliRunner().invoke(app, typed, catch_exceptions=False)
+    assert ("out of fold" in result.stdout) == bool(folds)
+    assert "validation" in result.stdout
+
+
 def test_a_dry_run_without_data_leaves_no_generated_photos(
     app: typer.Typer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
