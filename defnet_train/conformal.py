@@ -83,7 +83,7 @@ def calibrate(
     models = (model, *(scorer for scorer, _ in held_out.parts))
     for one in models:
         one.calibration.fill_(1.0)
-    _fit_noise(model, held_out, progress)
+    _fit_noise(models, held_out, progress)
     outputs = held_out.predict(progress)
     half = (outputs["interval"][:, 1] - outputs["interval"][:, 0]) / 2
     factor = ON_THE_EDGE * conformal_factor(np.abs(held_out.target - outputs["fused_score"]), half)
@@ -93,19 +93,18 @@ def calibrate(
     return factor, {**outputs, "interval": centre + factor * (outputs["interval"] - centre)}
 
 
-def _fit_noise(model: Defnet, held_out: HeldOut, progress: Callable[[int], None]) -> None:
+def _fit_noise(models: Sequence[Defnet], held_out: HeldOut, progress: Callable[[int], None]) -> None:
     """Where noise is taken from the marginal, scale it so that the mean of total variance is that of squared errors.
 
     Variance is a sum of noise, which the factor multiplies, and of what views disagree about, which it does not.
     """
-    if not model.noise_factors:
+    factors = [factor for model in models for factor in model.noise_factors]
+    if not factors:
         return
-    scorers = [model, *(scorer for scorer, _ in held_out.parts)]
 
     def set_all(value: float) -> None:
-        for scorer in scorers:
-            for factor in scorer.noise_factors:
-                factor.fill_(value)
+        for factor in factors:
+            factor.fill_(value)
 
     def with_factor(value: float) -> Outputs:
         set_all(value)

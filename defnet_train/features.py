@@ -17,10 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from defnet_infer.contract import Preprocess
-from defnet_train.batches import PhotoViews
+from defnet_train.batches import FeatureViews, PhotoViews, ViewSource
 from defnet_train.distortions import DISTORTION_KINDS
 from defnet_train.encoder import Encoder
+from defnet_train.model import Defnet
 from defnet_train.records import ImageRecord
+from defnet_train.run_data import RunData
 from defnet_train.safe_write import replacing, writing
 from defnet_train.textures import FLOOR
 
@@ -113,6 +115,15 @@ def finished_features(
     return _kept(
         cache, "finished-" + _key(encoder, records, rule, scales, stages), compute, len(records), lambda _: None
     )
+
+
+def fit_feature_norm(model: Defnet, source: ViewSource, data: RunData) -> None:
+    """Standardise cached features by those of the rated training photos.
+
+    Beside strong noise, in whose deviations a synthetic copy would measure, photos all look the same.
+    """
+    if isinstance(source, FeatureViews):
+        model.encoder.fit_feature_norm(torch.cat([source.features[i].flatten(0, 1) for i in data.rated("train")]))
 
 
 def _pictures(source: PhotoViews, indices: Sequence[int], scales: Sequence[float]) -> list[list[Tensor]]:

@@ -6,8 +6,9 @@ model is trained as that of the run was, on the others. The errors on what each 
 run's model. The models are used for nothing else.
 
 With five folds a model trains on four fifths of these photos, the run's on seven eighths, so its errors are a little
-larger than those they stand for. Split conformal prediction promises coverage whatever the errors look like. This
-does not: it holds as far as the models are alike (cross-conformal prediction, Vovk 2015, would need all when scoring).
+larger than those they stand for; with eight, on as many. Split conformal prediction promises coverage whatever the
+errors look like. This does not: it holds as far as the models are alike (cross-conformal prediction, Vovk 2015, would
+need all of them when scoring).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from defnet_infer.errors import TrainingError, UsageError
 from defnet_train.batches import FeatureViews, ViewSource
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import TrainConfig
+from defnet_train.features import fit_feature_norm
 from defnet_train.initial_weights import bare_model
 from defnet_train.listener import Listener
 from defnet_train.model import Defnet
@@ -150,12 +152,3 @@ def without_fold(data: RunData, fold: list[int]) -> RunData:
     rated = [index for part in ("train", "val") for index in data.rated(part) if index not in left_out]
     copies = [index for index in data.parts["train"] if data.records[index].target is None]
     return RunData(data.records, {"train": [*rated, *copies], "val": fold, "test": []})
-
-
-def fit_feature_norm(model: Defnet, source: ViewSource, data: RunData) -> None:
-    """Standardise cached features by those of the rated training photos.
-
-    Beside strong noise, in whose deviations a synthetic copy would measure, photos all look the same.
-    """
-    if isinstance(source, FeatureViews):
-        model.encoder.fit_feature_norm(torch.cat([source.features[i].flatten(0, 1) for i in data.rated("train")]))

@@ -91,7 +91,7 @@ class EvidentialHead(_Anchored):
         embed_dim: Length of the image embedding that is seen beside the marginal; 0 for none.
         residual_delta: Also learn what to add to delta.
         marginal_noise: When scoring, take beta from the variance of the marginal, as `MomentHead` does, times
-            `noise_factor`, which `conformal.fit_noise` fits for quality: no output tells of other tasks' noise. What
+            `noise_factor`, which `conformal.calibrate` fits for quality: no output tells of other tasks' noise. What
             is learned from training photos is how large their errors are, and a model that fits them closely finds
             nearly the same for all. Where it hesitates between levels it errs more on other photos too. Training is not
             changed: errors weighed by such a beta would count least where there is most to learn.

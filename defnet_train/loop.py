@@ -21,8 +21,8 @@ from defnet_train.config import TrainConfig, require_trainable
 from defnet_train.conformal import HeldOut, calibrate, passes
 from defnet_train.epochs import Epochs
 from defnet_train.evaluation import figures, predict, reference_scores, series_figures
-from defnet_train.features import finished_features, trunk_features
-from defnet_train.folds import FoldTraining, deal, fit_feature_norm
+from defnet_train.features import finished_features, fit_feature_norm, trunk_features
+from defnet_train.folds import FoldTraining, deal
 from defnet_train.heap import keep_freed_memory
 from defnet_train.initial_weights import bare_model, describe_initial, load_initial
 from defnet_train.listener import Interrupted, Listener, Silent, Stoppable
@@ -125,15 +125,12 @@ def _train_all_epochs(
     fabric.seed_everything(job.config.seed, verbose=False)
     state = load_state(run.state_file) if run.state_file.exists() else None
     model, fresh = _starting_model(job.config, run, state)
-    begun_from = model
-    if job.config.calibration.folds:
-        if state is None:
-            save_checkpoint(run.start_file, model, job.config, {})
-        else:  # Features are those of the trunk that the folds start from, and not of one that has trained since.
-            begun_from, _ = load_checkpoint(run.start_file)
+    if job.config.calibration.folds and state is None:
+        save_checkpoint(run.start_file, model, job.config, {})
     model.to(fabric.device)
-    begun_from.to(fabric.device)
-    source = _view_source(fabric, job.config, begun_from, data, Stoppable(listener, stop, "before the first step"))
+    seeing = _model_of_features(job.config, run, state, model)
+    source = _view_source(fabric, job.config, seeing, data, Stoppable(listener, stop, "before the first step"))
+    del seeing
     if fresh:
         fit_feature_norm(model, source, data)
     trainer = Trainer(fabric, job.config, model, source, data)
@@ -155,6 +152,13 @@ def _starting_model(config: TrainConfig, run: RunDirectory, state: RunState | No
     else:
         load_initial(model, run.init)
     return model, False
+
+
+def _model_of_features(config: TrainConfig, run: RunDirectory, state: RunState | None, model: Defnet) -> Defnet:
+    """Folds start from the trunk that the run started from: features must not come from one that has trained since."""
+    if state and config.calibration.folds and config.optim.thaw_stages:
+        return load_checkpoint(run.start_file)[0].to(model.calibration.device)
+    return model
 
 
 def _view_source(fabric: Fabric, config: TrainConfig, model: Defnet, data: RunData, listener: Listener) -> ViewSource:

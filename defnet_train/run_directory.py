@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +143,9 @@ class RunDirectory:
             UsageError: Naming what differs.
         """
         stored = self.stored()
-        different = differences(stored["config"], config)
-        if config.calibration.folds == 0:  # They may be given up: the run's own model has nothing to do with them.
-            different = [line for line in different if not line.startswith("calibration.folds ")]
+        # Folds may be given up: the run's own model has nothing to do with them.
+        given_up = () if config.calibration.folds else ("calibration.folds",)
+        different = differences(stored["config"], config, given_up)
         photos = Counter(record.dataset for record in data.records)
         digests = data.digests()
         for dataset in sorted(stored["data"] | digests):
@@ -193,12 +194,13 @@ class RunDirectory:
             done.unlink(missing_ok=True)
 
 
-def differences(stored: dict[str, Any], config: TrainConfig) -> list[str]:
+def differences(stored: dict[str, Any], config: TrainConfig, but: Sequence[str] = ()) -> list[str]:
     """What makes a configuration another run than the stored one, a line a setting; paths may change.
 
     Args:
         stored: As config.json has it.
         config: To compare.
+        but: Settings that may differ beside paths, by dotted name.
     """
     now = _flat(json.loads(json.dumps(config.to_dict())))
     # A setting that did not exist when the run was begun had its default.
@@ -206,7 +208,7 @@ def differences(stored: dict[str, Any], config: TrainConfig) -> list[str]:
     return [
         f"{key} was {was.get(key)!r}, now {now.get(key)!r}"
         for key in sorted(was | now)
-        if was.get(key) != now.get(key) and key not in MAY_MOVE
+        if was.get(key) != now.get(key) and key not in (*MAY_MOVE, *but)
     ]
 
 

@@ -6,6 +6,7 @@ transformer, but a whole data set of 224 x 224 views passes through it in second
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,6 +132,19 @@ class Recorder:
     def epoch(self, entry: dict[str, Any]) -> None:
         """See `listener.Listener`."""
         self.epochs.append(entry)
+
+
+class StopIn(Recorder):
+    """Asks the run to stop in a stage."""
+
+    def __init__(self, name: str, stop: threading.Event) -> None:
+        super().__init__()
+        self._name, self._stop = name, stop
+
+    def stage(self, name: str, total: int) -> None:
+        super().stage(name, total)
+        if name == self._name:
+            self._stop.set()
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def test_marginals_without_any_variance_leave_the_factor_at_1(new_model: Callabl
 
 
 def test_photos_of_several_models_are_judged_each_by_its_own(new_model: Callable[..., Defnet]) -> None:
-    """Cross-conformal prediction: the factor comes from the pool of both models' ratios."""
+    """As folds calibrate: the factor comes from the pool of both models' ratios."""
     settings = {"head": HeadConfig(noise="marginal")}
     model, first, second = (new_model(**settings) for _ in range(3))
     with torch.no_grad():

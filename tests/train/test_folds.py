@@ -24,7 +24,7 @@ from defnet_train.plan import lines, make_plan
 from defnet_train.records import ImageRecord
 from defnet_train.run_data import RunData, load_data
 from defnet_train.run_directory import RunDirectory
-from tests.train.conftest import Recorder, Run
+from tests.train.conftest import Recorder, Run, StopIn
 
 
 def photos(dataset: str, count: int, group_of: int = 1, target: float | None = 2.0) -> list[ImageRecord]:
@@ -90,7 +90,7 @@ class Recording(FeatureViews):
         return super().draw(indices, crops, rng, share)
 
 
-class Fresh(Recorder):
+class DrawnByStage(Recorder):
     """Takes down at every stage what was drawn in the one before."""
 
     def __init__(self, source: Recording) -> None:
@@ -121,7 +121,7 @@ def test_a_model_sees_nothing_of_its_fold_nor_of_the_test_part(in_folds: TrainCo
     start = bare_model(config)
     save_checkpoint(run.start_file, start, config, {})
     source = Recording([torch.randn(2, 16, start.encoder.trunk.num_features) + i / 10 for i in range(66)])
-    listener = Fresh(source)
+    listener = DrawnByStage(source)
     unseen = FoldTraining(config, run, data, source, "cpu", 2).models(listener)
     listener.stage("end", 0)
     rated = set(range(48))
@@ -145,13 +145,13 @@ def test_the_validation_part_of_a_fold_is_the_fold() -> None:
 
 
 def test_folds_change_the_interval_and_nothing_else(smoke_run: Run, in_folds: TrainConfig, tmp_path: Path) -> None:
-    listener = StopIn("", threading.Event())
+    listener = Recorder()
     result = train(in_folds, smoke_run.release.root, tmp_path / "run", listener, "cpu")
     data = load_data(in_folds, smoke_run.release.root)
     count = len(data.rated("train")) + len(data.rated("val"))
     assert result["calibration_photos"] == result["out_of_fold"]["photos"] == count
     assert result["out_of_fold"]["coverage"] >= 0.95, "by construction"
-    assert listener.names[-5:-2] == ["fold 1/3", "fold 2/3", "fold 3/3"]
+    assert [name for name, _ in listener.stages[-5:-2]] == ["fold 1/3", "fold 2/3", "fold 3/3"]
     left = {path.name for path in (tmp_path / "run").glob("*.safetensors")}
     assert left == {"best.safetensors", "last.safetensors"}, "the others have done what they were for"
     plain = dataclasses.replace(in_folds, calibration=CalibrationConfig())
@@ -164,20 +164,6 @@ def test_folds_change_the_interval_and_nothing_else(smoke_run: Run, in_folds: Tr
     assert {name.rpartition(".")[2] for name in different} <= {"calibration", "noise_factor"}
 
 
-class StopIn(Recorder):
-    """Asks the run to stop in a stage, and takes down the names of all."""
-
-    def __init__(self, name: str, stop: threading.Event) -> None:
-        super().__init__()
-        self._name, self._stop, self.names = name, stop, []
-
-    def stage(self, name: str, total: int) -> None:
-        super().stage(name, total)
-        self.names.append(name)
-        if name == self._name:
-            self._stop.set()
-
-
 def test_a_run_stopped_in_a_fold_goes_on_with_it(smoke_run: Run, in_folds: TrainConfig, tmp_path: Path) -> None:
     root = smoke_run.release.root
     whole = train(in_folds, root, tmp_path / "whole", Recorder(), "cpu")
@@ -185,9 +171,9 @@ def test_a_run_stopped_in_a_fold_goes_on_with_it(smoke_run: Run, in_folds: Train
     with pytest.raises(Interrupted, match="in a fold, which will begin anew"):
         train(in_folds, root, tmp_path / "run", StopIn("fold 2/3", stop), "cpu", stop=stop)
     assert (tmp_path / "run" / "fold-0.safetensors").is_file()
-    after = StopIn("", threading.Event())
+    after = Recorder()
     resumed = train(in_folds, root, tmp_path / "run", after, "cpu", resume=True)
-    assert [name for name in after.names if name.startswith("fold")] == ["fold 2/3", "fold 3/3"]
+    assert [name for name, _ in after.stages if name.startswith("fold")] == ["fold 2/3", "fold 3/3"]
     assert resumed == whole
     first, second = (load_file(tmp_path / name / "best.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(value, second[name]) for name, value in first.items())

@@ -29,7 +29,7 @@ from defnet_train.run_data import RunData, load_data
 from defnet_train.run_state import load_state, save_state
 from defnet_train.trainer import Trainer
 from tests.texture_columns import assert_close_features
-from tests.train.conftest import TINY, make_release, textured_photo
+from tests.train.conftest import TINY, StopIn, make_release, textured_photo
 
 STAGES = 5
 """Of seven; the last two and the last layer train."""
@@ -218,14 +218,8 @@ def test_folds_start_from_the_trunk_that_the_run_started_from(tmp_path: Path) ->
     config = thaw_config("optim.epochs=2", "optim.steps_per_epoch=2", "calibration.folds=2")
     whole = train(config, release.root, tmp_path / "whole", Silent(), "cpu")
     stop = threading.Event()
-
-    class InFold(Silent):
-        def stage(self, name: str, total: int) -> None:
-            if name == "fold 1/2":
-                stop.set()
-
     with pytest.raises(Interrupted):
-        train(config, release.root, tmp_path / "run", InFold(), "cpu", stop=stop)
+        train(config, release.root, tmp_path / "run", StopIn("fold 1/2", stop), "cpu", stop=stop)
     assert train(config, release.root, tmp_path / "run", Silent(), "cpu", resume=True) == whole
 
 
