@@ -105,13 +105,13 @@ function classBars(task) {
   for (const photo of photos) if (!photo.failed && photo[task] >= 0) counts.set(photo[task], (counts.get(photo[task]) || 0) + 1);
   const most = d3.max(counts.values()) || 1;
   const bars = [...counts].sort((a, b) => b[1] - a[1]).map(([number, count]) => {
-    const pressed = state.filter[task] === String(number);
+    const pressed = () => state.filter[task] === String(number); // a press may come before the bars are drawn again
     return element(
       "li",
       {},
       element(
         "button",
-        { type: "button", "data-bar": `${task}-${number}`, "aria-pressed": String(pressed), onclick: () => setFilter({ [task]: pressed ? "" : String(number) }) },
+        { type: "button", "data-bar": `${task}-${number}`, "aria-pressed": String(pressed()), onclick: () => setFilter({ [task]: pressed() ? "" : String(number) }) },
         element("span", { class: "name" }, className(task, number)),
         element("span", { class: "bar", "aria-hidden": "true" }, element("i", { style: { width: `${(100 * count) / most}%` } })),
         element("span", { class: "count" }, String(count)),
