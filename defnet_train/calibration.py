@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from defnet_infer.errors import DatasetError, UsageError
 from defnet_train.batches import PhotoViews
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
-from defnet_train.config import apply_overrides
 from defnet_train.conformal import HeldOut, calibrate, passes
 from defnet_train.evaluation import figures, predict
 from defnet_train.measuring import SYNTHETIC, may_have_trained, refuse_other_settings, split_anew
 from defnet_train.readers import data_folder
+from defnet_train.recipe_file import apply_overrides
 from defnet_train.run_data import load_data
 from defnet_train.uncertainty import photos_needed
 

@@ -1,24 +1,18 @@
-"""The whole configuration of a training run: frozen dataclasses, read from TOML, saved with every checkpoint.
+"""The whole configuration of a training run: frozen dataclasses, saved with every checkpoint.
 
-    config = load_config("lite", overrides=["optim.epochs=5"])
-
-A recipe is a TOML file with the tables below; a key that is not a field is an error that names its neighbours.
-Field comments give the row of the README's table of departures where the paper leaves a choice.
+A recipe is a TOML file with the tables below, which `defnet_train.recipe_file` reads. Field comments give the row of
+the README's table of departures where the paper leaves a choice.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from defnet_infer.errors import UsageError
-from defnet_train.variants import find_variant, table_names
+from defnet_train.typed_tables import read_tables
 
-RECIPES = Path(__file__).parent / "recipes"
 PathText = str
 
 
@@ -269,7 +263,7 @@ class TrainConfig:
         Raises:
             UsageError: On an unknown key or a value of another type.
         """
-        return _read(cls, values, source, "")
+        return read_tables(cls, values, source)
 
 
 def _at_least(table: str, config: Any, **bounds: float) -> None:
@@ -290,113 +284,3 @@ def require_trainable(config: TrainConfig) -> None:
             "model.head.kind = 'none' is for imported weights and is not trained; leave it out, and start from them "
             "with: defnet train RECIPE --init CHECKPOINT"
         )
-
-
-def load_config(recipe: str, overrides: list[str] | None = None, base: str = "") -> TrainConfig:
-    """A recipe with ``table.key=value`` overrides.
-
-    Args:
-        recipe: Name of a file in defnet_train/recipes, row of a table (see `variants`), or path of a .toml file.
-        overrides: Changes to it.
-        base: For a row of a table, the recipe to use instead of the table's own.
-
-    Raises:
-        UsageError: If the recipe is not found or not TOML, or a key or value does not fit.
-    """
-    variant = find_variant(recipe, base)
-    if base and not variant:
-        raise UsageError(f"--base {base} goes with a table ({', '.join(table_names())}), not with recipe '{recipe}'")
-    path = _recipe_path(variant.base if variant else recipe)
-    try:
-        values = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: not valid TOML: {error}") from error
-    if variant:
-        for key, value in variant.settings.items():
-            _set(values, key, value, f"{recipe}: {key}")
-    recipe_of = variant.name if variant else path.stem
-    # Read before it is changed: a mistake in --set must not be looked for in the file.
-    config = TrainConfig.from_dict({"recipe": recipe_of, **values}, str(path))
-    return apply_overrides(config, overrides or [])
-
-
-def _recipe_path(recipe: str) -> Path:
-    path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
-    if not path.is_file():
-        known = ", ".join([*sorted(p.stem for p in RECIPES.glob("*.toml")), *table_names()])
-        raise UsageError(f"recipe '{recipe}' not found; use one of {known}, or the path of a .toml file")
-    return path
-
-
-def apply_overrides(config: TrainConfig, overrides: list[str]) -> TrainConfig:
-    """A configuration with ``table.key=value`` changes.
-
-    Raises:
-        UsageError: If a key or value does not fit.
-    """
-    values = config.to_dict()
-    for override in overrides:
-        _apply(values, override)
-    return TrainConfig.from_dict(values, "--set")
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator:
-        raise UsageError(f"--set {override}: write it as table.key=value, for example --set optim.epochs=5")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a string: quoting inside a shell is a nuisance
-    _set(values, key, value, f"--set {override}")
-
-
-def _set(values: dict[str, Any], key: str, value: Any, source: str) -> None:
-    *tables, name = key.split(".")
-    for table in tables:
-        values = values.setdefault(table, {})
-        if not isinstance(values, dict):
-            raise UsageError(f"{source}: '{table}' is not a table")
-    values[name] = value
-
-
-def _read(cls: Any, values: dict[str, Any], source: str, prefix: str) -> Any:
-    hints = get_type_hints(cls)
-    arguments = {}
-    for key, value in values.items():
-        if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=1)
-            hint = f"; did you mean '{prefix}{near[0]}'?" if near else f"; known keys: {', '.join(hints)}"
-            raise UsageError(f"{source}: unknown key '{prefix}{key}'{hint}")
-        expected = hints[key]
-        if dataclasses.is_dataclass(expected):
-            if not isinstance(value, dict):
-                raise UsageError(f"{source}: '{prefix}{key}' must be a table")
-            arguments[key] = _read(expected, value, source, f"{prefix}{key}.")
-        else:
-            arguments[key] = _checked(value, expected, source, f"{prefix}{key}")
-    return cls(**arguments)
-
-
-def _checked(value: Any, expected: Any, source: str, name: str) -> Any:
-    if get_origin(expected) is Literal:
-        if value not in get_args(expected):
-            raise UsageError(f"{source}: {name} = {value!r}; choose one of {', '.join(map(repr, get_args(expected)))}")
-        return value
-    if get_origin(expected) is dict:
-        if not isinstance(value, dict) or not value or not all(type(v) is int and v > 0 for v in value.values()):
-            raise UsageError(f"{source}: {name} must map data sets to photos per batch, for example {{ clive = 48 }}")
-        return value
-    if expected == tuple[float, ...]:
-        if not isinstance(value, (list, tuple)) or not all(type(v) in (int, float) for v in value):
-            raise UsageError(f"{source}: {name} must be a list of numbers, for example [0, 100]")
-        return tuple(map(float, value))
-    if get_origin(expected) is tuple:
-        if not isinstance(value, (list, tuple)) or not all(type(v) is int for v in value):
-            raise UsageError(f"{source}: {name} must be a list of whole numbers, for example [1, 3, 5]")
-        return tuple(value)
-    if expected is float and type(value) is int:
-        value = float(value)
-    if type(value) is not expected:
-        raise UsageError(f"{source}: {name} = {value!r} is not of type {expected.__name__}")
-    return value

@@ -51,10 +51,11 @@ def check(
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-    from defnet_train.config import TrainConfig, apply_overrides, load_config
+    from defnet_train.config import TrainConfig
     from defnet_train.data_check import inspect_data, present
     from defnet_train.datasets.catalog import RELEASES
     from defnet_train.readers import data_folder
+    from defnet_train.recipe_file import apply_overrides, load_config
     from defnet_train.safe_write import write_json
 
     if root is None:

@@ -18,9 +18,10 @@ from defnet_infer.contract import Preprocess
 from defnet_infer.errors import CheckpointError, UsageError
 from defnet_train.batches import PhotoViews, ViewSource
 from defnet_train.checkpoint import load_checkpoint
-from defnet_train.config import DataConfig, TrainConfig, apply_overrides
+from defnet_train.config import DataConfig, TrainConfig
 from defnet_train.evaluation import Outputs, distortion_type, figures, predict, series_figures
 from defnet_train.readers import data_folder
+from defnet_train.recipe_file import apply_overrides
 from defnet_train.records import ImageRecord
 from defnet_train.run_data import PARTS, load_data
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from defnet_infer.errors import UsageError
-from defnet_train.config import TrainConfig, load_config
+from defnet_train.config import TrainConfig
 from defnet_train.listener import Listener
 from defnet_train.loop import train
 from defnet_train.readers import data_folder
+from defnet_train.recipe_file import load_config
 from defnet_train.run_directory import RunDirectory, differences
 from defnet_train.variants import table_variants
 

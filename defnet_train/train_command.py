@@ -73,9 +73,9 @@ def train(
     Exit code: 0 done, 2 wrong arguments, 3 a problem with data, weights or the disk, 130 interrupted.
     """
     require_extra("defnet train", "train", "torch", "open_clip", "lightning_fabric", "scipy", "tensorboardX")
-    from defnet_train.config import apply_overrides, load_config
     from defnet_train.generated import make_release
     from defnet_train.readers import data_folder
+    from defnet_train.recipe_file import apply_overrides, load_config
     from defnet_train.run_directory import RunDirectory, newest_run
     from defnet_train.variants import table_names
 

@@ -18,10 +18,11 @@ import torch
 from PIL import Image, ImageFilter
 from scipy.io import savemat
 
-from defnet_train.config import ModelConfig, TrainConfig, load_config
+from defnet_train.config import ModelConfig, TrainConfig
 from defnet_train.listener import StepReport
 from defnet_train.loop import train
 from defnet_train.model import Defnet
+from defnet_train.recipe_file import load_config
 
 # On another number of threads sums are rounded in another order, and some tests compare bits with another process.
 torch.set_num_threads(1)

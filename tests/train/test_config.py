@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from defnet_infer.errors import UsageError
-from defnet_train.config import RECIPES, HeadConfig, TrainConfig, apply_overrides, load_config
+from defnet_train.config import HeadConfig, TrainConfig
+from defnet_train.recipe_file import RECIPES, apply_overrides, load_config
 
 
 @pytest.mark.parametrize("recipe", sorted(p.stem for p in RECIPES.glob("*.toml")))

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from defnet_infer.cli import main
 from defnet_infer.errors import DatasetError, UsageError
 from defnet_train.cli import add_commands
-from defnet_train.config import TrainConfig, apply_overrides
+from defnet_train.config import TrainConfig
 from defnet_train.data_check import SetReport, check_data, inspect_data
+from defnet_train.recipe_file import apply_overrides
 from tests.train.conftest import textured_photo
 from tests.train.releases import WRITERS, put, write_bid, write_csiq, write_koniq10k
 

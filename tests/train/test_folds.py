@@ -15,12 +15,13 @@ from safetensors.torch import load_file
 from defnet_infer.errors import UsageError
 from defnet_train.batches import EVERYTHING, FeatureViews
 from defnet_train.checkpoint import save_checkpoint
-from defnet_train.config import CalibrationConfig, RunConfig, TrainConfig, apply_overrides
+from defnet_train.config import CalibrationConfig, RunConfig, TrainConfig
 from defnet_train.folds import FoldTraining, deal, without_fold
 from defnet_train.initial_weights import bare_model
 from defnet_train.listener import Interrupted
 from defnet_train.loop import train
 from defnet_train.plan import lines, make_plan
+from defnet_train.recipe_file import apply_overrides
 from defnet_train.records import ImageRecord
 from defnet_train.run_data import RunData, load_data
 from defnet_train.run_directory import RunDirectory

@@ -13,9 +13,10 @@ from tensorboardX.proto.event_pb2 import Event
 
 from defnet_infer.errors import CheckpointError, DatasetError, UsageError
 from defnet_train.checkpoint import load_checkpoint
-from defnet_train.config import DataConfig, TrainConfig, apply_overrides, load_config
+from defnet_train.config import DataConfig, TrainConfig
 from defnet_train.loop import train
 from defnet_train.model import Defnet
+from defnet_train.recipe_file import apply_overrides, load_config
 from defnet_train.run_data import load_data
 from defnet_train.schedule import learning_rate_factor
 from tests.train.conftest import TINY, Recorder, Run, make_release

@@ -9,9 +9,10 @@ import pytest
 from defnet_infer.errors import DatasetError, UsageError
 from defnet_infer.taxonomy import DISTORTIONS, SCENES
 from defnet_train.batches import targets_of
-from defnet_train.config import DataConfig, load_config
+from defnet_train.config import DataConfig
 from defnet_train.labels import Labels
 from defnet_train.readers import read_all
+from defnet_train.recipe_file import load_config
 from defnet_train.records import ImageRecord
 from defnet_train.splits import split
 from tests.train.releases import put, write_bid

@@ -12,8 +12,8 @@ import pytest
 
 from defnet_infer.errors import DatasetError, UsageError
 from defnet_train import paper_results as paper
-from defnet_train.config import load_config
 from defnet_train.paper_tables import paper_tables
+from defnet_train.recipe_file import load_config
 from defnet_train.run_results import read_results
 from defnet_train.table_files import Mean, Table
 

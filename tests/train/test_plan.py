@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from defnet_train.config import TrainConfig, load_config
+from defnet_train.config import TrainConfig
 from defnet_train.features import trunk_features
 from defnet_train.model import Defnet
 from defnet_train.plan import Plan, lines, make_plan, saved_for_backward
+from defnet_train.recipe_file import load_config
 from defnet_train.run_data import RunData, load_data
 from tests.train.conftest import TINY, Run
 
@@ -74,7 +75,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from lightning_fabric import Fabric
-from defnet_train.config import load_config
+from defnet_train.recipe_file import load_config
 from defnet_train.initial_weights import bare_model
 from defnet_train.plan import make_plan
 from defnet_train.run_data import load_data

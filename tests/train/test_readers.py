@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from defnet_infer.errors import DatasetError, UsageError
-from defnet_train.config import DataConfig, load_config
+from defnet_train.config import DataConfig
 from defnet_train.labels import Labels
 from defnet_train.readers import data_folder, read_all
+from defnet_train.recipe_file import load_config
 from defnet_train.records import ImageRecord
 from tests.train.conftest import RATER_TRAINING, Release, write_scores
 

@@ -19,9 +19,10 @@ import torch
 from safetensors.torch import load_file
 
 from defnet_infer.errors import CheckpointError, StorageError, UsageError
-from defnet_train.config import TrainConfig, load_config
+from defnet_train.config import TrainConfig
 from defnet_train.listener import Interrupted, StepReport
 from defnet_train.loop import train
+from defnet_train.recipe_file import load_config
 from defnet_train.run_directory import RunDirectory, differences, newest_run
 from defnet_train.run_state import load_state
 from tests.train.conftest import TINY, Recorder, Release, make_release, textured_photo

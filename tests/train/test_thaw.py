@@ -15,7 +15,7 @@ from defnet_infer.contract import Preprocess
 from defnet_infer.errors import UsageError
 from defnet_infer.taxonomy import DISTORTIONS
 from defnet_train.batches import FeatureViews, PhotoViews, resized
-from defnet_train.config import TrainConfig, load_config
+from defnet_train.config import TrainConfig
 from defnet_train.encoder import Encoder
 from defnet_train.features import finished_features, trunk_features
 from defnet_train.labels import Labels
@@ -24,6 +24,7 @@ from defnet_train.loop import train
 from defnet_train.model import Defnet
 from defnet_train.multilevel import MultiLevelMobileNet
 from defnet_train.plan import make_plan
+from defnet_train.recipe_file import load_config
 from defnet_train.records import ImageRecord
 from defnet_train.run_data import RunData, load_data
 from defnet_train.run_state import load_state, save_state

@@ -11,9 +11,10 @@ import torch
 
 from defnet_infer.errors import CheckpointError
 from defnet_train.batches import FeatureViews
-from defnet_train.config import LossConfig, TrainConfig, load_config
+from defnet_train.config import LossConfig, TrainConfig
 from defnet_train.model import Defnet
 from defnet_train.objective import objective
+from defnet_train.recipe_file import load_config
 from defnet_train.records import ImageRecord
 from defnet_train.run_data import RunData
 from defnet_train.run_state import load_state, save_state

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from defnet_infer.errors import UsageError
-from defnet_train.config import load_config
+from defnet_train.recipe_file import load_config
 from defnet_train.variants import table_names, table_variants
 
 
