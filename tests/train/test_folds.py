@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from defnet_infer.errors import UsageError
+from defnet_infer.errors import TrainingError, UsageError
 from defnet_train.batches import EVERYTHING, FeatureViews
 from defnet_train.checkpoint import save_checkpoint
 from defnet_train.config import CalibrationConfig, RunConfig, TrainConfig
@@ -20,6 +20,7 @@ from defnet_train.folds import FoldTraining, deal, without_fold
 from defnet_train.initial_weights import bare_model
 from defnet_train.listener import Interrupted
 from defnet_train.loop import train
+from defnet_train.model import Defnet
 from defnet_train.plan import lines, make_plan
 from defnet_train.recipe_file import apply_overrides
 from defnet_train.records import ImageRecord
@@ -111,7 +112,9 @@ def in_folds(smoke_run: Run) -> TrainConfig:
     return dataclasses.replace(smoke_run.config, optim=short, calibration=CalibrationConfig(folds=3))
 
 
-def test_a_model_sees_nothing_of_its_fold_nor_of_the_test_part(in_folds: TrainConfig, tmp_path: Path) -> None:
+@pytest.fixture
+def of_features(in_folds: TrainConfig, tmp_path: Path) -> tuple[FoldTraining, Defnet]:
+    """Folds of 48 rated photos, 12 for the test part and 6 copies, on made-up features; and where the run started."""
     records = [*photos("clive", 60), *photos("synthetic", 6, 6, None)]
     data = RunData(records, {"train": [*range(40), *range(60, 66)], "val": [*range(40, 48)], "test": [*range(48, 60)]})
     sets = dataclasses.replace(in_folds.data, sets={"clive": 20, "synthetic": 4})
@@ -122,8 +125,14 @@ def test_a_model_sees_nothing_of_its_fold_nor_of_the_test_part(in_folds: TrainCo
     start = bare_model(config)
     save_checkpoint(run.start_file, start, config, {})
     source = Recording([torch.randn(2, 16, start.encoder.trunk.num_features) + i / 10 for i in range(66)])
+    return FoldTraining(config, run, data, source, "cpu", 2), start
+
+
+def test_a_model_sees_nothing_of_its_fold_nor_of_the_test_part(of_features: tuple[FoldTraining, Defnet]) -> None:
+    folds, start = of_features
+    source = folds.source
     listener = DrawnByStage(source)
-    unseen = FoldTraining(config, run, data, source, "cpu", 2).models(listener)
+    unseen = folds.models(listener)
     listener.stage("end", 0)
     rated = set(range(48))
     for (model, fold), drawn in zip(unseen, listener.by_stage[1:], strict=True):
@@ -132,9 +141,32 @@ def test_a_model_sees_nothing_of_its_fold_nor_of_the_test_part(in_folds: TrainCo
         torch.testing.assert_close(model.encoder.clip.visual.head.norm.mean, others.mean(0))
         same = model.encoder.trunk.state_dict()
         assert all(torch.equal(value, same[name]) for name, value in start.encoder.trunk.state_dict().items())
-    assert [fold for _, fold in unseen] == deal(data, 3, config.seed)
+    assert [fold for _, fold in unseen] == deal(folds.data, 3, folds.config.seed)
     (first, _), (second, _), _ = unseen
     assert not torch.equal(first.heads.quality.affine.weight, second.heads.quality.affine.weight)
+
+
+class SpoilIn(Recorder):
+    """Makes a photo's features no numbers when a stage begins."""
+
+    def __init__(self, name: str, features: torch.Tensor) -> None:
+        super().__init__()
+        self._name, self._features = name, features
+
+    def stage(self, name: str, total: int) -> None:
+        super().stage(name, total)
+        if name == self._name:
+            self._features.fill_(torch.nan)
+
+
+def test_a_fold_that_breaks_down_says_how_to_go_on_without(of_features: tuple[FoldTraining, Defnet]) -> None:
+    folds, _ = of_features
+    broken = deal(folds.data, 3, folds.config.seed)[0][0]  # Of the first fold, so the second trains on it.
+    command = rf"resume --out {folds.run.path} --set calibration\.folds=0"
+    with pytest.raises(TrainingError, match=rf"^fold 2 broke down in epoch 1: .*nan.*{command}$"):
+        folds.models(SpoilIn("fold 2/3", folds.source.features[broken]))
+    assert folds.run.fold_file(0).is_file(), "what is done stays"
+    assert not folds.run.fold_file(1).exists()
 
 
 def test_the_validation_part_of_a_fold_is_the_fold() -> None:
