@@ -212,7 +212,7 @@ class CalibrationConfig:
     def __post_init__(self) -> None:
         _at_least("calibration", self, folds=0)
         if self.folds == 1:
-            raise UsageError("calibration.folds = 1 would leave nothing to train on; take 5, or 0 for none")
+            raise UsageError("calibration.folds = 1 would leave nothing to train on; take 8, or 0 for none")
 
 
 @dataclass(frozen=True, kw_only=True)

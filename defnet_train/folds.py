@@ -5,10 +5,10 @@ tenth with the draw of them. Here the photos of the training and validation part
 model is trained as that of the run was, on the others. The errors on what each has not seen stand for those of the
 run's model. The models are used for nothing else.
 
-With five folds a model trains on four fifths of these photos, the run's on seven eighths, so its errors are a little
-larger than those they stand for; with eight, on as many. Split conformal prediction promises coverage whatever the
-errors look like. This does not: it holds as far as the models are alike (cross-conformal prediction, Vovk 2015, would
-need all of them when scoring).
+With eight folds a model trains on as many of these photos as the run's; with five, on fewer, and on the LIVE Challenge
+it is then surer of itself than the run's. Split conformal prediction promises coverage whatever the errors look like.
+This does not: it holds as far as the models are alike (cross-conformal prediction, Vovk 2015, would need all of them
+when scoring).
 """
 
 from __future__ import annotations
