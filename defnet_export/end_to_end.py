@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def write_end_to_end(exported: Path, out: Path, *, overwrite: bool = False) -> E
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists; add --overwrite or choose another --out")
     if not out.parent.is_dir():
-        raise UsageError(f"folder {out.parent} does not exist; make it first: mkdir -p {out.parent}")
+        raise UsageError(f"folder {out.parent} does not exist; make it first: mkdir -p {shlex.quote(str(out.parent))}")
     artifact = Artifact.open(exported)
     if artifact.end_to_end:
         raise UsageError(f"{exported} takes whole photos already; give the file it was made from")

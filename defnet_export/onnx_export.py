@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def export_onnx(
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists; add --overwrite or choose another --out")
     if not out.parent.is_dir():
-        raise UsageError(f"folder {out.parent} does not exist; make it first: mkdir -p {out.parent}")
+        raise UsageError(f"folder {out.parent} does not exist; make it first: mkdir -p {shlex.quote(str(out.parent))}")
     if photos is not None:
         chosen_photos(photos, 1)  # A wrong folder is named now, not after a minute of work.
     with stages.stage("read the checkpoint and encode its prompts") as stage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,9 @@ class BuildOptions:
             if path.is_dir():
                 raise UsageError(f"--{option.replace('_', '-')} {path} is a folder; name a file in it")
             if not path.parent.is_dir():
-                raise UsageError(f"folder {path.parent} does not exist; make it first: mkdir -p {path.parent}")
+                raise UsageError(
+                    f"folder {path.parent} does not exist; make it first: mkdir -p {shlex.quote(str(path.parent))}"
+                )
 
 
 def batch_range(largest: int, best: int | None) -> BatchRange:

@@ -43,7 +43,10 @@ def local_photos(path: str) -> Iterator[Source]:
     """Photos of an archive on this machine. Whatever else the path leads to is for decoding to refuse."""
     if not Path(path).is_file():
         return iter([Source(path, path)])
-    return _photos(path, lambda: Path(path).open("rb"), lambda _, start, size: partial(_read_later, path, start, size))
+    return _some(
+        path,
+        _photos(path, lambda: Path(path).open("rb"), lambda _, start, size: partial(_read_later, path, start, size)),
+    )
 
 
 def streamed_photos(name: str, opener: Callable[[], IO[bytes]]) -> Iterator[Source]:
@@ -51,7 +54,14 @@ def streamed_photos(name: str, opener: Callable[[], IO[bytes]]) -> Iterator[Sour
 
     Each photo's bytes are read as it is reached, so only those that wait to be decoded are held.
     """
-    return _photos(name, opener, _read)
+    return _some(name, _photos(name, opener, _read))
+
+
+def _some(name: str, photos: Iterator[Source]) -> Iterator[Source]:
+    """These, or an archive without any as a photo that cannot be read: a run that scores nothing is no success."""
+    first = next(photos, None)
+    yield first or broken(name, "is an archive without photos")
+    yield from photos
 
 
 def _photos(

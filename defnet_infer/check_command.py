@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from defnet_infer.errors import GateError, StorageError, UsageError
+from defnet_infer.out_file import require_free
 
 if TYPE_CHECKING:
     from defnet_infer.artifact import Artifact
@@ -37,6 +38,7 @@ def check(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the report as JSON.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="As in `defnet score`.")] = "auto",
     engine: Annotated[Literal["auto", "onnxruntime", "tensorrt"], typer.Option(help="As in `defnet score`.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
 ) -> None:
     """Check that an exported file says on this machine what its model says in PyTorch.
@@ -52,10 +54,8 @@ def check(
         raise UsageError("--checkpoint and --against are two references; give one")
     if photos is not None and checkpoint is None and against is None:
         raise UsageError("--photos needs something to hold the file against: add --checkpoint FILE or --against FILE")
-    if out is not None and not out.parent.is_dir():
-        raise UsageError(f"folder {out.parent} does not exist; make it first: mkdir -p {out.parent}")
-    if out is not None and out.is_dir():
-        raise UsageError(f"--out {out} is a folder; name a file in it")
+    if out is not None:
+        require_free(out, overwrite=overwrite, reads=tuple(Path(read) for read in (file, checkpoint, against) if read))
     from defnet_infer.artifact import Artifact, builtin_model_path
     from defnet_infer.checking import Way
     from defnet_infer.sessions.choice import open_session

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import sys
 from itertools import islice
@@ -24,7 +25,7 @@ from typing import Annotated, Literal
 import typer
 
 from defnet_infer.check_command import check
-from defnet_infer.errors import DefnetError, UsageError
+from defnet_infer.errors import DefnetError, StorageError, UsageError
 from defnet_infer.report import command as report_command
 
 app = typer.Typer(
@@ -142,6 +143,11 @@ def score(
     from defnet_infer.resume import RunResults
     from defnet_infer.shards import Shard
 
+    for option, limit in (("--fail-under", fail_under), ("--review-above", review_above)):
+        if limit is not None and not math.isfinite(limit):
+            raise UsageError(f"{option} {limit} is no limit; give a number, such as {option} 2.5")
+    if out is None and sys.stdout is None:
+        raise UsageError("standard output is closed; name a results file: --out results.csv")
     if not paths and files_from is None:
         raise UsageError("nothing to score: give photos or folders, or a list of them with --files-from")
     part = Shard.parse(shard) if shard is not None else None
@@ -355,6 +361,11 @@ def main(arguments: list[str] | None = None) -> None:
         # A path may hold a line break; the message stays one line.
         typer.echo(f"defnet: {error}".replace("\n", "\\n"), err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # What is left: output that goes nowhere. Files are opened where their names are known.
+        typer.echo(f"defnet: {error.filename or 'standard output'} cannot be written: {error.strerror}", err=True)
+        if error.filename is None and sys.stdout is not None:
+            _drop_standard_output()
+        sys.exit(StorageError.exit_code)
 
 
 _mount(app)

@@ -35,7 +35,7 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
         return image
     if image.mode.startswith("I") or image.mode == "F":
         notes.append("32-bit float" if image.mode == "F" else f"{_depth(image)}-bit")
-        return _deep_gray(image).convert("RGB")
+        return _deep_gray(image, notes).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         alpha = rgba.getchannel("A")
@@ -53,7 +53,7 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
     return image.convert("RGB")
 
 
-def _deep_gray(image: Image.Image) -> Image.Image:
+def _deep_gray(image: Image.Image, notes: list[str]) -> Image.Image:
     """8-bit gray from one channel of 9 to 32 bits. Pillow's own conversion clips 16 bits to white."""
     values: npt.NDArray[Any] = np.asarray(image)
     if image.mode == "F":
@@ -73,8 +73,9 @@ def _deep_gray(image: Image.Image) -> Image.Image:
         levels = levels[::-1]
     gray = levels[np.clip(values, 0, peak)]
     transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        gray[values == transparent] = 255
+    if isinstance(transparent, int) and (clear := values == transparent).any():
+        notes.append("transparency over white")
+        gray[clear] = 255
     return Image.fromarray(gray)
 
 

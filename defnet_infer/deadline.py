@@ -35,7 +35,7 @@ class Deadline(Generic[Work, Result]):
 
     def __init__(self, function: Callable[[Work], Result], seconds: float = DECODE_SECONDS) -> None:
         self._function = function
-        self._seconds = seconds
+        self._seconds = min(seconds, threading.TIMEOUT_MAX)
         self._idle: deque[_Helper[Work, Result]] = deque()
         self._late: list[_Helper[Work, Result]] = []
         self._lock = threading.Lock()

@@ -11,6 +11,7 @@ import hashlib
 import json
 import platform
 import re
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -114,7 +115,7 @@ def sidecar_path(plan: Path) -> Path:
 
 def build_command(model_file: str = "MODEL.onnx") -> str:
     """What to type to get an engine for this machine."""
-    return f"defnet export {model_file} --tensorrt"
+    return f"defnet export {shlex.quote(str(model_file))} --tensorrt"
 
 
 def read_record(plan: Path) -> EngineRecord:

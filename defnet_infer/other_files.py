@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickletools
+import shlex
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -69,14 +70,17 @@ def advice(path: Path) -> str | None:
     like = ", with the tensors of CLIP as LIQE has them" if other.holds_clip else ""
     if _PYIQA_NAME in other.names and other.holds_clip:
         like = ", with the tensors of pyiqa's LIQE"
-    then = f"import it with: defnet import {path}, and export what that writes"
+    typed = shlex.quote(str(path))
+    then = f"import it with: defnet import {typed}, and export what that writes"
+    if other.form == "safetensors" and not other.holds_clip:
+        then = f"CLIP is not in it; weights of a trunk are for: defnet train lite --set model.trunk_weights={typed}"
     return {
-        "checkpoint": f"{path} is a checkpoint, not an exported model; make one with: defnet export {path}",
+        "checkpoint": f"{path} is a checkpoint, not an exported model; make one with: defnet export {typed}",
         "safetensors": f"{path} is a file of weights{like}, not an exported model; {then}",
         "torch": f"{path} is a PyTorch checkpoint{like}, not an exported model; {then}",
         "torchscript": f"{path} is a TorchScript archive, not an exported model; {then}",
         "pickle": f"{path} is a pickle, not an exported model; defnet opens none, since a pickle can run code",
-        "cut": f"{path} is a checkpoint that was cut off; fetch or save it again, then: defnet import {path}",
+        "cut": f"{path} is a checkpoint that was cut off; fetch or save it again, then: defnet import {typed}",
     }.get(other.form)
 
 

@@ -40,7 +40,7 @@ def write(rows: Iterable[Row], path: Path, columns: Sequence[str] = COLUMNS) -> 
         with parquet.ParquetWriter(draft, schema) as writer:
             rest = iter(rows)
             while group := list(islice(rest, ROW_GROUP)):
-                table = {name: [_storable(getattr(row, name)) for row in group] for name in columns}
+                table = {name: [storable(getattr(row, name)) for row in group] for name in columns}
                 writer.write_table(arrow.table(table, schema=schema), row_group_size=ROW_GROUP)
         os.replace(draft, path)
     finally:
@@ -80,7 +80,8 @@ def _type(arrow: Any, name: str) -> Any:
     return arrow.int32() if name in ("width", "height") else arrow.string()
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
+    """A value as it stands in a file: text with bytes that are not UTF-8 spelled out, anything else as it is."""
     if not isinstance(value, str):
         return value
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -188,6 +188,8 @@ def _silence_libtiff() -> None:
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
+    if not width * height:
+        raise PhotoError(f"{width} x {height} has no pixels")
     if width * height > max_pixels:
         raise PhotoError(
             f"{width} x {height} is more than the limit of {max_pixels} pixels; raise it with --max-pixels"
@@ -206,6 +208,8 @@ def _upright(image: Image.Image, reduce_to: int, color_managed: bool) -> Photo:
     notes: list[str] = [f"decoded at 1/{round(full_size[0] / image.size[0])}"] if reduced else []
     if deep:
         notes.append("16-bit")
+    if image.format == "HEIF" and image.info.get("bit_depth", 8) > 8:
+        notes.append(f"{image.info['bit_depth']}-bit")
     rgb = to_rgb(image, notes, color_managed=color_managed)
     method = _UPRIGHT.get(_orientation(image))
     if method is not None:

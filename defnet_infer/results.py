@@ -76,6 +76,8 @@ DECIMALS = {
 
 _PLAIN = ("score", "fused_score", "aleatoric", "epistemic")
 """Outputs that are columns as they are."""
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 _CLASSES = {"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS}
 
 
@@ -131,10 +133,16 @@ def _cell(name: str, value: str | float | tuple[float, ...] | None) -> str:
     if name in DECIMALS:
         return f"{value:.{DECIMALS[name]}f}"
     text = str(value)
-    if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) and isinstance(value, str):
-        # A spreadsheet would run it as a formula. "./" keeps a path the same file; an apostrophe marks text.
-        return ("./" if name == "path" else "'") + text
-    return text
+    if not isinstance(value, str):
+        return text
+    if name == "path":
+        return guarded_path(text)
+    return "'" + text if text.startswith(_FORMULA_STARTS) else text
+
+
+def guarded_path(path: str) -> str:
+    """As it stands in CSV, where a spreadsheet would run some as a formula: ``./=a.png`` is the same file."""
+    return "./" + path if path.startswith(_FORMULA_STARTS) else path
 
 
 def _quoted(cell: str) -> str:

@@ -7,6 +7,7 @@ written. What a failing write left behind is cut off again.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -170,9 +171,8 @@ def open_for_writing(path: Path, *, overwrite: bool) -> IO[bytes]:
     if not (overwrite and path.is_file()):
         check_is_new(path)
         if not path.parent.is_dir():
-            raise UsageError(
-                f"--out {path}: the folder {path.parent} does not exist; make it with: mkdir -p {path.parent}"
-            )
+            folder = shlex.quote(str(path.parent))
+            raise UsageError(f"--out {path}: the folder {path.parent} does not exist; make it with: mkdir -p {folder}")
     try:
         # Opening is the only honest test: permission bits say nothing on a read-only disk, or to root.
         return path.open("r+b" if path.exists() else "x+b", buffering=0)

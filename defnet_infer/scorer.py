@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ from PIL import Image
 from defnet_infer import inputs, photos, scoring
 from defnet_infer.artifact import Artifact, builtin_model_path
 from defnet_infer.deadline import DECODE_SECONDS, Deadline
+from defnet_infer.errors import UsageError
 from defnet_infer.photos import Photo
 from defnet_infer.results import Row
 from defnet_infer.sessions import Session
@@ -24,8 +26,10 @@ from defnet_infer.sessions.choice import Device, Engine, open_session
 from defnet_infer.sources import Source
 
 if TYPE_CHECKING:
-    PhotoLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+    PhotoLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]
     """A path, pattern or URL; the bytes of a file; a Pillow image; an array (H, W, 3), (H, W) or (H, W, 4)."""
+
+_WHAT_IS = "give paths, bytes, Pillow images or arrays"
 
 
 class Scorer:
@@ -53,6 +57,7 @@ class Scorer:
         ArtifactError: If the model file cannot be used.
         MissingExtraError: If the model is a TensorRT engine and TensorRT is not installed.
         SessionError: If the device cannot be used.
+        UsageError: If an argument is none of the values it can have.
     """
 
     def __init__(
@@ -69,6 +74,15 @@ class Scorer:
         color_managed: bool = False,
         decode_timeout: float = DECODE_SECONDS,
     ) -> None:
+        for argument, value, least in (
+            ("batch_size", batch_size, 1),
+            ("workers", workers, 1),
+            ("threads", threads, 0),
+            ("max_pixels", max_pixels, 1),
+            ("decode_timeout", decode_timeout, 0),
+        ):
+            if value is not None and not value >= least:  # NaN is not either.
+                raise UsageError(f"{argument} = {value} must be at least {least}")
         self.artifact = Artifact.open(builtin_model_path() if model is None else model)
         self.artifact.require_views()
         self.session: Session = open_session(
@@ -120,8 +134,13 @@ class Scorer:
         """
         if isinstance(photos, (str, os.PathLike)):
             return self.score_sources(inputs.find([photos]))
-        if isinstance(photos, (bytes, Image.Image)) or (isinstance(photos, np.ndarray) and photos.ndim < 4):
-            photos = [photos]
+        of_one = isinstance(photos, np.ndarray) and photos.ndim < 4
+        if of_one or isinstance(photos, (bytes, bytearray, memoryview, Image.Image)):
+            return self.score_sources(_sources([photos]))
+        if isinstance(photos, io.IOBase):
+            raise TypeError("an opened file is no photo; give its path, or its bytes with file.read()")
+        if not isinstance(photos, Iterable):
+            raise TypeError(f"a {type(photos).__name__} is no photo; {_WHAT_IS}")
         return self.score_sources(_sources(photos))
 
     def score_sources(self, sources: Iterable[Source], *, stop: threading.Event | None = None) -> Iterator[Row]:
@@ -162,11 +181,11 @@ def _sources(given: Iterable[Any]) -> Iterator[Source]:
     for place, photo in enumerate(given):
         if isinstance(photo, (str, os.PathLike)):
             yield from inputs.find([], listed=[os.fspath(photo)])
-        elif isinstance(photo, bytes):
-            yield Source(f"bytes {place}", photo)
+        elif isinstance(photo, (bytes, bytearray, memoryview)):
+            yield Source(f"bytes {place}", bytes(photo))
         elif isinstance(photo, Image.Image):
             yield Source(f"image {place}", photo)
         elif isinstance(photo, np.ndarray):
             yield Source(f"array {place}", photo)
         else:
-            raise TypeError(f"item {place} is a {type(photo).__name__}; give paths, bytes, Pillow images or arrays")
+            raise TypeError(f"item {place} is a {type(photo).__name__}; {_WHAT_IS}")

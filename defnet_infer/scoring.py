@@ -72,6 +72,7 @@ def score(
 
     Raises:
         SessionError: If the runtime fails.
+        Exception: What `items` raises, after the rows of those before it.
     """
     workers = workers or default_workers()
 
@@ -83,8 +84,19 @@ def score(
         ThreadPoolExecutor(workers, thread_name_prefix="decode") as decoders,
         ThreadPoolExecutor(session.calls_at_once, thread_name_prefix="model") as models,
     ):
-        source = _stoppable(iter(items), stop)
+        failures: list[Exception] = []
+        source = _stoppable(_until_it_fails(items, failures), stop)
         yield from path(source, session, prepare, workers, decoders, models, stop or threading.Event())
+        if failures:
+            raise failures[0]
+
+
+def _until_it_fails(items: Iterable[T], failures: list[Exception]) -> Iterator[T]:
+    """Items are asked for ahead of time: an error in their making must not lose the rows of those before it."""
+    try:
+        yield from items
+    except Exception as error:
+        failures.append(error)
 
 
 def _stoppable(source: Iterator[T], stop: threading.Event | None) -> Iterator[T]:

@@ -80,7 +80,7 @@ def diff(
     from defnet_infer.report.make import check_target
 
     if out is not None:
-        check_target(out, overwrite=overwrite)
+        check_target(out, overwrite=overwrite, thumbnails=thumbnails)
     comparison = compare(before, now)
     typer.echo(json.dumps(comparison.to_json(), indent=2) if as_json else "\n".join(lines(comparison)))
     if out is not None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from defnet_infer import parity, run_record
+from defnet_infer import parity, parquet, results, run_record
 from defnet_infer.errors import UsageError
 from defnet_infer.report import payload
 from defnet_infer.report.make import Report, locate, rule_of, write_page
@@ -87,8 +87,8 @@ def compare(before: Path, now: Path) -> Comparison:
     Raises:
         UsageError: If one cannot be read, or no photo has a score in both.
     """
-    first = {row.path: row for row in read_rows(before) if row.score is not None}
-    second = {row.path: row for row in read_rows(now) if row.score is not None}
+    first = {_key(row.path): row for row in read_rows(before) if row.score is not None}
+    second = {_key(row.path): row for row in read_rows(now) if row.score is not None}
     common = [path for path in second if path in first]
     if not common:
         raise UsageError(
@@ -102,6 +102,11 @@ def compare(before: Path, now: Path) -> Comparison:
         len(first) - len(common),
         len(second) - len(common),
     )
+
+
+def _key(path: str) -> str:
+    """One for all formats: CSV writes ``./=a.png`` for ``=a.png``, Parquet spells out bytes that are not UTF-8."""
+    return str(parquet.storable(results.guarded_path(path)))
 
 
 def lines(comparison: Comparison) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
-import shutil
+import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,18 +34,29 @@ class Report:
     """Photos that are not where the results file says, and have no picture in the page."""
 
 
-def check_target(out: Path, *, overwrite: bool) -> None:
+def check_target(out: Path, *, overwrite: bool, thumbnails: Thumbnails = "embed") -> None:
     """Refuse a page that cannot be written, before the work.
 
     Raises:
-        UsageError: If it exists, is not .html, or its folder does not exist.
+        UsageError: If it exists, or the folder that its thumbnails go to; if it is not .html, or its folder does not
+            exist.
     """
     if out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out}: a report is a page; name it .html")
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists; replace it with --overwrite, or name another file")
     if not out.parent.is_dir():
-        raise UsageError(f"{out}: the folder {out.parent} does not exist; make it with: mkdir -p {out.parent}")
+        folder = shlex.quote(str(out.parent))
+        raise UsageError(f"{out}: the folder {out.parent} does not exist; make it with: mkdir -p {folder}")
+    beside = _folder_beside(out)
+    if thumbnails != "folder" or not os.path.lexists(beside):
+        return
+    if not beside.is_dir():
+        raise UsageError(f"{beside} is in the way of the folder for thumbnails; give the page another name with --out")
+    if not overwrite:
+        raise UsageError(
+            f"{beside} exists; replace its thumbnails with --overwrite, or give the page another name with --out"
+        )
 
 
 def write_report(
@@ -72,7 +84,7 @@ def write_report(
         UsageError: If the results cannot be read, or the page cannot be written there.
         DefnetError: If the disk is full.
     """
-    check_target(out, overwrite=overwrite)
+    check_target(out, overwrite=overwrite, thumbnails=thumbnails)
     if root is not None and not root.is_dir():
         raise UsageError(f"--root {root} is not a folder; name the one that the paths in {results} start from")
     rows = read_rows(results)
@@ -117,10 +129,17 @@ def _embedded(made: Iterator[bytes | None]) -> Iterator[str]:
         yield f"data:image/webp;base64,{base64.b64encode(picture).decode()}" if picture else ""
 
 
+def _folder_beside(out: Path) -> Path:
+    return out.with_name(out.stem + "_thumbnails")
+
+
 def _beside(made: Iterator[bytes | None], out: Path) -> Iterator[str]:
-    folder = out.with_name(out.stem + "_thumbnails")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder = _folder_beside(out)
+    folder.mkdir(exist_ok=True)
+    # Those of the page before, and nothing else: the folder may be somebody's own.
+    for old in folder.iterdir():
+        if re.fullmatch(rf"\d+{re.escape(SUFFIX)}", old.name):
+            old.unlink()
     for number, picture in enumerate(made):
         if picture:
             (folder / f"{number}{SUFFIX}").write_bytes(picture)
@@ -144,21 +163,29 @@ def locate(path: str, roots: Sequence[Path]) -> Path | None:
 def rule_of(record: dict[str, Any]) -> Preprocess | None:
     """How the run cut its crops, where its record says so."""
     try:
-        return Preprocess.from_dict(record["preprocess"])
-    except (KeyError, TypeError):
+        rule = Preprocess.from_dict(record["preprocess"])
+    except (AttributeError, KeyError, TypeError):
         return None
+    sizes = (rule.crop_size, rule.crop_count, rule.stride, rule.large_stride, rule.large_side)
+    whole = all(type(size) is int and size > 0 for size in sizes) and type(rule.shrink_short_side) is int
+    return rule if whole else None
 
 
 def _about(record: dict[str, Any]) -> list[list[str]]:
     """Facts of the run for the page's foot."""
-    model, counts = record.get("model") or {}, record.get("counts") or {}
+    model, counts, versions = (_table(record.get(name)) for name in ("model", "counts", "versions"))
     facts = [
         ("model", model.get("file")),
         ("model SHA-256", model.get("sha256")),
         ("device", record.get("device")),
-        ("defnet", (record.get("versions") or {}).get("defnet")),
+        ("defnet", versions.get("defnet")),
         ("photos", counts.get("photos")),
         ("seconds", record.get("seconds")),
-        ("finished", {True: "yes", False: "no, the run was interrupted"}.get(record.get("finished", ""))),
+        ("finished", {"True": "yes", "False": "no, the run was interrupted"}.get(str(record.get("finished")))),
     ]
     return [[name, payload.shown(str(value))] for name, value in facts if value not in (None, "")]
+
+
+def _table(value: Any) -> dict[str, Any]:
+    """A record may have been edited by hand: what is no table holds nothing."""
+    return value if isinstance(value, dict) else {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -39,7 +40,7 @@ def read_rows(path: Path) -> list[Row]:
             wrong in a line names the line.
         MissingExtraError: If it is Parquet and pyarrow is not installed.
     """
-    suffix = path.suffix.lower()
+    suffix, typed = path.suffix.lower(), shlex.quote(str(path))
     if suffix not in FORMAT_BY_SUFFIX and suffix != PARQUET:
         raise UsageError(f"{path}: a results file is .csv, .jsonl or .parquet, as `defnet score --out` writes it")
     try:
@@ -51,14 +52,14 @@ def read_rows(path: Path) -> list[Row]:
             rows = list(_checked(path, records))
     except FileNotFoundError as error:
         raise UsageError(
-            f"{path}: there is no such results file; make one with: defnet score FOLDER --out {path}"
+            f"{path}: there is no such results file; make one with: defnet score FOLDER --out {typed}"
         ) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     except (csv.Error, ValueError) as error:
         raise UsageError(f"{path} is not a results file of `defnet score`: {error}") from error
     if not rows:
-        raise UsageError(f"{path} holds no photo; score some first: defnet score FOLDER --out {path} --overwrite")
+        raise UsageError(f"{path} holds no photo; score some first: defnet score FOLDER --out {typed} --overwrite")
     return rows
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from os import PathLike, fspath
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from defnet_infer.engine_file import SUFFIX, build_command
-from defnet_infer.errors import SessionError
+from defnet_infer.errors import SessionError, UsageError
 from defnet_infer.sessions import BATCH_SIZE, Session
 from defnet_infer.sessions.onnxruntime import Device, OnnxRuntimeSession
 
@@ -36,7 +36,10 @@ def open_session(
         ArtifactError: If a TensorRT engine lacks its sidecar.
         MissingExtraError: If TensorRT is needed and not installed.
         SessionError: If what was asked for by name is not there, or the file cannot be loaded.
+        UsageError: If device or engine is none of those.
     """
+    _require_choice("device", device, Device)
+    _require_choice("engine", engine, Engine)
     name = fspath(path)
     is_plan = name.endswith(SUFFIX)
     if engine == "tensorrt" and not is_plan:
@@ -53,3 +56,8 @@ def open_session(
     from defnet_infer.sessions.tensorrt import TensorRtSession
 
     return TensorRtSession(path, batch_size=batch_size)
+
+
+def _require_choice(what: str, given: str, choices: Any) -> None:
+    if given not in get_args(choices):
+        raise UsageError(f"{what} {given!r}: choose one of {', '.join(get_args(choices))}")

@@ -90,7 +90,8 @@ class OnnxRuntimeSession:
     def run(self, crops: npt.NDArray[np.uint8], overview: npt.NDArray[np.uint8]) -> Outputs:
         """Score a batch; see `Session.run`."""
         session = self._session
-        assert session is not None, "the session is closed"
+        if session is None:
+            raise SessionError("the model has been closed; make a new Scorer to score more")
         assert len(crops) <= self.photos_per_call or self.device == "cpu", "the batch is too large"
         with self._explained():
             if self.device == "cuda":

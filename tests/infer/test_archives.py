@@ -55,6 +55,14 @@ def reason(source: Source) -> str:
     return str(caught.value)
 
 
+def test_an_archive_without_photos_is_a_row_that_says_so(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "notes.tar", "w") as archive:
+        add(archive, "notes.txt", b"nothing to see")
+    (source,) = inputs.find([tmp_path / "notes.tar"])
+    assert source.name == str(tmp_path / "notes.tar")
+    assert reason(source) == "is an archive without photos"
+
+
 def test_members_that_are_photos_come_in_the_order_of_the_archive_and_nothing_is_unpacked(
     shard: Path, tmp_path: Path
 ) -> None:

@@ -169,6 +169,23 @@ def test_mistakes_get_one_line_that_says_what_to_type(
         assert said in printed and printed.count("\n") == 1
 
 
+def test_a_report_replaces_nothing_that_is_not_a_report(
+    write: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, report = write("file.onnx"), tmp_path / "report.json"
+    model = file.read_bytes()
+    assert defnet("check", file, "--out", report, "-q") == 0
+    for out, options, said in (
+        (report, (), "exists; replace it with --overwrite"),
+        (file, ("--overwrite",), "is what this command reads"),
+        (tmp_path / "a file" / "r.json", (), "mkdir -p '"),
+    ):
+        assert defnet("check", file, "--out", out, *options) == 2
+        assert said in capsys.readouterr().err
+    assert file.read_bytes() == model
+    assert defnet("check", file, "--out", report, "--overwrite", "-q") == 0
+
+
 def _reference_text(file: Path) -> str:
     return next(entry.value for entry in onnx.load(file).metadata_props if entry.key == KEY)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import subprocess
@@ -133,6 +134,7 @@ def test_outputs_that_cannot_be_written_are_wrong_usage_before_the_model_is_open
     no_model = tmp_path / "gone.onnx"
     for out, words in (
         (tmp_path / "no" / "r.csv", "mkdir -p"),
+        (tmp_path / "a b" / "r.csv", f"mkdir -p '{tmp_path / 'a b'}'"),
         (photo / "r.csv", "does not exist"),
         (existing, "--overwrite"),
         (tmp_path / "r.txt", ".csv"),
@@ -213,6 +215,9 @@ def test_a_photo_beyond_a_limit_is_listed_and_the_exit_code_is_1(
         assert defnet("score", photo, "--model", tiny_model, "-q", *options) == 1
         assert f"1 photo with {words}" in capfd.readouterr().err.replace("an interval ", "")
     assert defnet("score", photo, "--model", tiny_model, "--fail-under", 1.1, "--review-above", 1.5, "-q") == 0
+    for option, number in itertools.product(("--fail-under", "--review-above"), ("nan", "inf")):
+        assert defnet("score", photo, "--model", tiny_model, option, number) == 2, "a gate that is always open"
+        assert f"{option} {number} is no limit" in capfd.readouterr().err
 
 
 def test_a_resumed_run_sums_up_and_judges_every_row_of_the_file(

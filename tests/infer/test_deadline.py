@@ -54,6 +54,12 @@ def test_a_limit_that_is_not_reached_changes_nothing(tiny_model: Path, make_phot
     assert rows[0] == rows[1]
 
 
+def test_a_limit_that_no_clock_reaches_is_none(tiny_model: Path, make_photo: MakePhoto) -> None:
+    for seconds in (1e10, float("inf")):
+        with Scorer(tiny_model, device="cpu", decode_timeout=seconds) as scorer:
+            assert [row.failed for row in scorer.score(make_photo("a.jpg"))] == [False]
+
+
 def test_no_helper_is_left_when_the_rows_are_through(tiny_model: Path, make_photo: MakePhoto) -> None:
     before = threading.active_count()
     with Scorer(tiny_model, device="cpu") as scorer:

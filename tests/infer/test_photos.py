@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -134,6 +135,23 @@ def test_a_transparent_palette_entry_becomes_white() -> None:
     photo = photos.decode(saved(image, "PNG", transparency=0))
     assert photo.pixels[0, 0].tolist() == [255, 255, 255]
     assert photo.pixels[4, 4].tolist() == [200, 0, 0]
+
+
+def test_a_transparent_gray_of_16_bits_becomes_white_and_is_mentioned() -> None:
+    ramp = (np.arange(64, dtype=np.uint16) * 1000)[None].repeat(8, axis=0)
+    photo = photos.decode(saved(Image.fromarray(ramp), "PNG", transparency=5000))
+    assert (photo.pixels[:, 5] == 255).all() and photo.pixels[0, 6, 0] < 30
+    assert photo.notes == ("16-bit", "transparency over white")
+    elsewhere = photos.decode(saved(Image.fromarray(ramp), "PNG", transparency=5001))
+    assert elsewhere.notes == ("16-bit",)
+
+
+def test_a_deep_heif_photo_says_so() -> None:
+    deep = np.stack([np.linspace(0, 65535, 64, dtype=np.uint16)[None].repeat(64, axis=0)] * 3, axis=-1)
+    out = io.BytesIO()
+    pillow_heif.encode("RGB;16", (64, 64), deep.tobytes(), out)
+    assert photos.decode(out.getvalue()).notes == ("10-bit",)
+    assert photos.decode(saved(Image.fromarray(UPRIGHT), "HEIF")).notes == ()
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P"])

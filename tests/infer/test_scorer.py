@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from defnet_infer import Row, Scorer
-from defnet_infer.errors import UsageError
+from defnet_infer.errors import SessionError, UsageError
 from tests.conftest import MakePhoto, picture
 
 
@@ -122,6 +123,54 @@ def test_one_path_is_what_the_command_makes_of_it(scorer: Scorer, make_photo: Ma
     assert [row.path for row in scorer.score(f"{folder}/b*")] == [str(folder / "b.jpg")]
     with pytest.raises(UsageError):
         scorer.score("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ({"device": "cuda:0"}, "device 'cuda:0': choose one of auto, cpu, cuda"),
+        ({"engine": "x"}, "engine 'x': choose one of"),
+        ({"threads": -1}, "threads = -1 must be at least 0"),
+        ({"workers": 0}, "workers = 0 must be at least 1"),
+        ({"batch_size": -3}, "batch_size = -3"),
+        ({"max_pixels": 0}, "max_pixels = 0"),
+        ({"decode_timeout": float("nan")}, "decode_timeout = nan must be at least 0"),
+    ],
+)
+def test_an_argument_that_means_nothing_is_refused_at_once(
+    tiny_model: Path, argument: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        Scorer(tiny_model, **argument)
+
+
+def test_after_closing_a_scorer_says_that_it_is_closed(scorer: Scorer) -> None:
+    scorer.close()
+    with pytest.raises(SessionError, match="has been closed; make a new Scorer"):
+        list(scorer.score(picture(230, 230)))
+
+
+def test_any_bytes_are_a_photo_and_an_opened_file_is_none(scorer: Scorer, make_photo: MakePhoto) -> None:
+    data = make_photo("a.png").read_bytes()
+    whole = [unnamed(scorer.score(form)) for form in (data, bytearray(data), memoryview(data), [bytearray(data)])]
+    assert whole == [whole[0]] * 4 and not whole[0][0].failed
+    with make_photo("b.png").open("rb") as file, pytest.raises(TypeError, match=r"its bytes with file\.read\(\)"):
+        scorer.score(file)  # type: ignore[arg-type]
+    for nothing in (5, None):
+        with pytest.raises(TypeError, match="is no photo; give paths"):
+            scorer.score(nothing)  # type: ignore[arg-type]
+
+
+def test_a_picture_without_pixels_is_a_row(scorer: Scorer) -> None:
+    rows = list(scorer.score([picture(230, 230), Image.new("RGB", (0, 5)), picture(230, 230)]))
+    assert [row.error for row in rows] == ["", "0 x 5 has no pixels", ""]
+
+
+def test_a_bad_item_does_not_lose_the_rows_before_it(scorer: Scorer) -> None:
+    rows = scorer.score([picture(230, 230), picture(240, 230), 7])  # type: ignore[list-item]
+    assert [row.path for row in itertools.islice(rows, 2)] == ["array 0", "array 1"]
+    with pytest.raises(TypeError, match="item 2 is a int"):
+        next(rows)
 
 
 def test_what_can_be_no_photo_is_an_error_of_the_caller(scorer: Scorer) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from defnet_infer import parquet
 from defnet_infer.errors import UsageError
 from defnet_infer.report.compare import compare, lines, write_comparison
 from defnet_infer.results import Row
@@ -75,6 +77,17 @@ def test_equal_scores_have_no_rank_correlation(write_results: WriteResults) -> N
 def test_the_photo_that_moved_most_comes_first_on_the_terminal(two_files: tuple[Path, Path]) -> None:
     text = lines(compare(*two_files))
     assert text[text.index("moved most:") + 1] == "  -2.2500  4.5000 -> 2.2500  4.jpg"
+
+
+def test_a_photo_is_the_same_in_every_format(write_results: WriteResults) -> None:
+    names = ["=formula.png", os.fsdecode(b"caf\xe9.png"), "plain.png"]
+    rows = [scored_row(name, k) for k, name in enumerate(names)]
+    files = [write_results(rows, f"results.{suffix}") for suffix in ("csv", "jsonl")]
+    files.append(files[0].with_suffix(".parquet"))
+    parquet.write(rows, files[-1])
+    for before, now in itertools.permutations(files, 2):
+        comparison = compare(before, now)
+        assert (len(comparison.now), comparison.only_before, comparison.only_now) == (3, 0, 0), (before, now)
 
 
 def test_files_without_a_common_photo_are_refused(two_files, write_results: WriteResults) -> None:

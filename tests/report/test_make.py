@@ -10,16 +10,18 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import pytest
 from PIL import Image
 
-from defnet_infer import views
+from defnet_infer import run_record, views
 from defnet_infer.contract import Preprocess
 from defnet_infer.errors import UsageError
-from defnet_infer.report.make import write_report
+from defnet_infer.report.make import rule_of, write_report
 from defnet_infer.report.payload import of_rows
 from defnet_infer.results import COLUMNS, Row
 from tests.report.conftest import WriteResults, scored_row
@@ -86,6 +88,42 @@ def test_thumbnails_can_lie_beside_the_page(results: Path, tmp_path: Path) -> No
     assert pictures[-1] == ""
     for picture in pictures[:-1]:
         assert (tmp_path / os.fsdecode(unquote_to_bytes(picture))).is_file()
+
+
+def test_a_folder_for_thumbnails_that_is_there_is_not_emptied(results: Path, tmp_path: Path) -> None:
+    own = tmp_path / "page_thumbnails"
+    own.mkdir()
+    for name in ("notes.txt", "999.webp", "999.webp.bak"):
+        (own / name).write_text("mine")
+    out = tmp_path / "page.html"
+    with pytest.raises(UsageError, match=r"page_thumbnails exists; replace its thumbnails with --overwrite, or"):
+        write_report(results, out, thumbnails="folder")
+    assert len(list(own.iterdir())) == 3 and not out.exists()
+    write_report(results, out)  # Without the folder the page has nothing to do with it.
+    write_report(results, out, thumbnails="folder", overwrite=True)
+    assert {"notes.txt", "999.webp.bak", "0.webp"} <= {path.name for path in own.iterdir()}
+    assert not (own / "999.webp").exists(), "of a page before, as far as its name tells"
+    (tmp_path / "other_thumbnails").write_text("a file")
+    with pytest.raises(UsageError, match="is in the way"):
+        write_report(results, tmp_path / "other.html", thumbnails="folder", overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"model": 3, "versions": "x", "counts": [], "finished": []},
+        {"preprocess": "x"},
+        {"preprocess": {**asdict(Preprocess()), "stride": 0}},
+        {"preprocess": {**asdict(Preprocess()), "stride": "x"}},
+    ],
+)
+def test_a_record_edited_by_hand_tells_less_and_stops_nothing(
+    results: Path, tmp_path: Path, record: dict[str, Any]
+) -> None:
+    run_record.path_beside(results).write_text(json.dumps(record))
+    write_report(results, tmp_path / "page.html", thumbnails="none")
+    assert rule_of(record) is None
+    assert data_of(tmp_path / "page.html")[0]["about"] == []
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,17 @@ def test_every_command_that_wants_a_model_says_what_was_given_and_what_to_type(
         load_checkpoint(path)
 
 
+def test_weights_of_a_trunk_are_not_to_be_imported(tmp_path: Path) -> None:
+    path = tmp_path / "mobile net.safetensors"
+    save_file({"conv_stem.weight": torch.ones(2)}, path)
+    error = CliRunner().invoke(app, ["info", str(path)]).exception
+    assert isinstance(error, ArtifactError)
+    assert (
+        f"CLIP is not in it; weights of a trunk are for: defnet train lite --set model.trunk_weights='{path}'"
+        in str(error)
+    )
+
+
 def test_a_checkpoint_of_ours_is_to_be_exported(checkpoint: Path) -> None:
     for arguments in (["import", str(checkpoint)], ["info", str(checkpoint)]):
         error = CliRunner().invoke(app, arguments).exception

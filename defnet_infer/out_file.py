@@ -1,0 +1,31 @@
+"""A file that a command is asked to write beside its main work: refused before that work where it would destroy one."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from defnet_infer.errors import UsageError
+
+
+def require_free(out: Path, *, overwrite: bool = False, reads: tuple[Path, ...] = ()) -> None:
+    """Refuse what must not be written.
+
+    Args:
+        out: The file, as it was typed.
+        overwrite: It may replace an earlier one.
+        reads: Files that the command reads; these are never replaced.
+
+    Raises:
+        UsageError: If it is a folder, one of `reads`, or exists and may not be replaced, or its folder does not exist.
+    """
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder; name a file in it")
+    if out.exists():
+        if any(path.exists() and path.samefile(out) for path in reads):
+            raise UsageError(f"--out {out} is what this command reads; name another file")
+        if not overwrite:
+            raise UsageError(f"--out {out} exists; replace it with --overwrite, or name another file")
+    elif not out.parent.is_dir():
+        folder = shlex.quote(str(out.parent))
+        raise UsageError(f"--out {out}: the folder {out.parent} does not exist; make it with: mkdir -p {folder}")
