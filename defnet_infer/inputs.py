@@ -71,10 +71,12 @@ def find(paths: Iterable[str | os.PathLike[str]], *, listed: Iterable[str] = (),
         MissingExtraError: If a URL needs fsspec and it is not installed.
     """
     given = sorted({remote.without_file_protocol(os.fspath(path)) for path in paths}, key=os.fsencode)
+    listed = list(listed)
+    alone = len(given) == 1 and not listed
     names: list[str] = []
     seen: set[str] = set()
     for top in given:
-        names.extend(_new(_typed(top), seen, shard, alone=len(given) == 1))
+        names.extend(_new(_typed(top), seen, shard, alone=alone))
     names.extend(_new(_listed(listed), seen, shard, alone=False))
     # Characters sort like their UTF-8 bytes, unless a byte that is no UTF-8 is among them.
     names.sort(key=None if all(map(_sorts_as_it_is, names)) else order_key)

@@ -10,6 +10,7 @@ import heapq
 import json
 import os
 import re
+import shlex
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
@@ -44,6 +45,9 @@ def merge(out: Path, parts: Sequence[Path], *, overwrite: bool = False) -> dict[
         UsageError: If the parts do not belong together, are not all there or not finished, or `out` exists.
         DefnetError: If the disk is full.
     """
+    if not out.parent.is_dir():
+        folder = shlex.quote(str(out.parent))
+        raise UsageError(f"{out}: the folder {out.parent} does not exist; make it with: mkdir -p {folder}")
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists; replace it with --overwrite, or name another file")
     if any(part.resolve() == out.resolve() for part in parts):

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from defnet_infer.colours import tiff_tag, to_rgb
-from defnet_infer.errors import PhotoError
+from defnet_infer.errors import MissingExtraError, PhotoError
 from defnet_infer.sources import short_reason
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def decode(content: Content, max_pixels: int = MAX_PIXELS, *, reduce_to: int = 0
                 if image.format == "TIFF" and int(tiff_tag(image, _SUBFILE, 0)) & 1:
                     raise PhotoError("holds only a thumbnail that can be read (a camera raw file?)")
                 return _upright(image, reduce_to, color_managed)
-    except PhotoError:
+    except (PhotoError, MissingExtraError):
         raise
     except MemoryError as error:
         raise PhotoError("not enough memory to decode it") from error

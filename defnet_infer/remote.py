@@ -127,5 +127,7 @@ def _read(url: str) -> bytes:
         return cast(bytes, system.cat_file(path))
     except FileNotFoundError as error:
         raise PhotoError(f"cannot be opened: {os.strerror(2)}") from error
+    except MissingExtraError:
+        raise
     except Exception as error:
         raise PhotoError(f"cannot be read: {short_reason(error)}") from error

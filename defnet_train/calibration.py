@@ -82,6 +82,8 @@ def calibrate_checkpoint(
     if rated := {key: count for key, count in asked.data.sets.items() if key != SYNTHETIC}:
         asked = replace(asked, data=replace(asked.data, sets=rated))
     known = set(asked.data.sets) & set(info.config.data.sets)
+    if asked.data.csv != info.config.data.csv:
+        known -= {"csv"}  # Other photos under the same key.
     if known and may_have_trained("val", asked.data, info.config.data):
         raise UsageError(
             f"session {asked.data.session} of {asked.data.splits} splits would calibrate {path} on photos of "

@@ -63,6 +63,10 @@ def load_checkpoint(path: Path) -> tuple[Defnet, CheckpointInfo]:
     Raises:
         CheckpointError: If the file is missing, not a safetensors file of ours, or of another architecture.
     """
+    if path.is_dir():
+        best = path / "best.safetensors"
+        hint = f"name the checkpoint in it: {best}" if best.is_file() else "name a checkpoint, such as best.safetensors"
+        raise CheckpointError(f"{path} is a folder; {hint}")
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} not found; train one with: defnet train RECIPE --data FOLDER")
     if (what := _foreign(path)) is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from defnet_infer.errors import DatasetError, UsageError
+from defnet_infer.out_file import require_free
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,6 +40,7 @@ def check(
         bool, typer.Option("--decode", help="Decode every photo, and find equal files; else only headers are read.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the report as JSON too.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
 ) -> None:
     """Say what is in a data folder, what is missing and how it would be split, before any GPU time is spent.
 
@@ -60,6 +62,8 @@ def check(
 
     if root is None:
         raise UsageError("no data folder; type defnet data check FOLDER or set DEFNET_DATA")
+    if out is not None:
+        require_free(out, overwrite=overwrite, reads=(root,))
     named = bool(recipe) or any(setting.startswith("data.sets") for setting in settings or ())
     config = load_config(recipe, settings) if recipe else apply_overrides(TrainConfig(), settings or [])
     is_file = root.is_file()

@@ -59,21 +59,26 @@ def evaluate(
         raise UsageError("no data folder; pass it with --data FOLDER or set DEFNET_DATA")
     if part not in ("train", "val", "test", "all"):
         raise UsageError(f"--part {part}: choose one of train, val, test, all")
+    named = tuple(key.strip() for key in sets.split(",") if key.strip()) if sets else ()
+    if data.is_file() and named not in ((), ("csv",)):
+        raise UsageError(f"--sets {sets}: {data} is one file of your own photos; leave it out, or name a data folder")
     from defnet_train import measuring
     from defnet_train.display import Display
+    from defnet_train.evaluation_files import refuse_to_replace, write_evaluations
     from defnet_train.safe_write import make_folder, refuse_unwritable, writing
 
     question = measuring.Question(
         root=data,
         part=part,  # type: ignore[arg-type]
         session=session,
-        sets=tuple(key.strip() for key in sets.split(",") if key.strip()) if sets else (),
+        sets=named,
         settings=tuple(settings or ()),
         levels=levels,
         device=device,
     )
     if out is not None:
         refuse_unwritable(out)
+        refuse_to_replace(out, data)
     with Display() as display:
         found = [measuring.evaluate(model, question, display) for model in models]
     for evaluation in found:
@@ -87,8 +92,6 @@ def evaluate(
             )
     _print(found)
     if out is not None:
-        from defnet_train.evaluation_files import write_evaluations
-
         make_folder(out)
         with writing(out):
             written = write_evaluations(out, found)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from defnet_infer.errors import UsageError
 from defnet_train.evaluation import FEWEST_PHOTOS
 from defnet_train.measuring import Evaluation, photo_rows
 from defnet_train.plots.agreement import scatter
@@ -16,6 +17,30 @@ from defnet_train.plots.distribution import distribution
 from defnet_train.plots.levels import level_curves
 from defnet_train.plots.style import save
 from defnet_train.plots.uncertainty import uncertainty_figure
+
+
+def refuse_to_replace(folder: Path, data: Path) -> None:
+    """Stop before the work whose files would replace any but those of an earlier evaluation.
+
+    Args:
+        folder: That ``--out`` names.
+        data: That ``--data`` names; a CSV file of somebody's own photos is never replaced.
+
+    Raises:
+        UsageError: If one would be.
+    """
+    taken = [path for path in (folder / "evaluation.json", folder / "photos.csv") if path.exists()]
+    if any(data.exists() and path.samefile(data) for path in taken):
+        raise UsageError(f"--out {folder}: {data} would be replaced by predictions; name another folder")
+    if taken and not _is_ours(folder / "evaluation.json"):
+        raise UsageError(f"--out {folder}: {taken[0]} is not of an earlier evaluation; name another folder")
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return "evaluations" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def write_evaluations(folder: Path, evaluations: Sequence[Evaluation]) -> int:

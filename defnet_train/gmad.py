@@ -68,7 +68,8 @@ def pairs(
         for level in levels:
             start = round(level * (len(names) - 1) - (count - 1) / 2)
             equal = order[np.clip(start, 0, len(names) - count) :][:count]
-            better, worse = equal[np.argmax(attack[equal])], equal[np.argmin(attack[equal])]
+            ranked = equal[np.argsort(attack[equal], kind="stable")]  # Two photos, also where the attacker sees none.
+            worse, better = ranked[0], ranked[-1]
             found.append(
                 Pair(
                     defender=defender,

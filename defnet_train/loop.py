@@ -84,6 +84,8 @@ def train(
     run = RunDirectory(out)
     if run.exists and not resume:
         raise UsageError(f"{out} already holds a run; choose another folder with --out, or go on with it: {run.go_on}")
+    if strangers := run.strangers:
+        raise UsageError(f"{strangers[0]} is of no run here and would be replaced; choose another folder with --out")
     check_machine(device, config.run)
     data = load_data(config, root)
     if config.calibration.folds:

@@ -32,7 +32,9 @@ def load_config(recipe: str, overrides: list[str] | None = None, base: str = "")
         raise UsageError(f"--base {base} goes with a table ({', '.join(table_names())}), not with recipe '{recipe}'")
     path = _recipe_path(variant.base if variant else recipe)
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: a recipe is a text in UTF-8, and this is none: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from error
     if variant:

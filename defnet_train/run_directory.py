@@ -61,6 +61,12 @@ class RunDirectory:
         return self.config_file.exists()
 
     @property
+    def strangers(self) -> list[Path]:
+        """Files that are there though no run was begun, and that a run would replace."""
+        own = (self.log_file, self.metrics_file, self.state_file, self.best_file, self.last_file, self.start_file)
+        return [] if self.exists else [path for path in own if path.exists()]
+
+    @property
     def finished(self) -> bool:
         """The run here is done."""
         return self.metrics_file.exists()
@@ -103,7 +109,7 @@ class RunDirectory:
         if not self.exists:
             raise UsageError(f"no run to go on with in {self.path}; start one with: defnet train RECIPE --out FOLDER")
         try:
-            about = json.loads(self.config_file.read_text())
+            about = json.loads(self.config_file.read_text(encoding="utf-8"))
             _ = [about[key] for key in ("config", "root", "init", "data", "provenance")]
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{self.config_file} is damaged or of another version; start a new run") from error
@@ -134,7 +140,7 @@ class RunDirectory:
 
     def metrics(self) -> dict[str, Any]:
         """Figures of a finished run."""
-        return json.loads(self.metrics_file.read_text())
+        return json.loads(self.metrics_file.read_text(encoding="utf-8"))
 
     def refuse_other(self, config: TrainConfig, data: RunData) -> None:
         """Stop if a run with this configuration and data would not be the run that is here.

@@ -7,6 +7,7 @@ evaluation.json. Runs that differ in nothing but their session (and seed, and wh
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,9 +136,11 @@ def _read(path: Path) -> Iterator[Result]:
             checkpoint = None if config is None else model
             yield _result(path, config, name, session, entry["figures"], checkpoint, entry["photos_per_second"])
     except (ValueError, KeyError, TypeError, OSError) as error:
+        folder = shlex.quote(str(path.parent))
+        model = folder if path.name == "metrics.json" else "MODEL"
         raise DatasetError(
             f"{path} is not what this defnet writes ({type(error).__name__}: {error}); move it away, and measure the "
-            f"model with: defnet evaluate {path.parent} --data FOLDER --out {path.parent}"
+            f"model with: defnet evaluate {model} --data FOLDER --out {folder}"
         ) from error
 
 

@@ -65,7 +65,7 @@ def _relative(path: Path, root: Path) -> str | None:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         if path.suffix.lower() == ".csv":
             reader = csv.DictReader(file)
             absent = {"path", "score"} - set(reader.fieldnames or ())
@@ -75,6 +75,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield reader.line_num, row
             return
         for line, text in enumerate(file, 1):
+            if not text.strip():
+                continue
             try:
                 found = json.loads(text)
                 yield line, {"path": found["path"], "score": found["score"]}

@@ -107,10 +107,25 @@ def train(
         data = make_release(RUNS / "generated")
         typer.echo(f"no --data: training on generated photos in {data}", err=True)
     config, data = data_folder(config, _needed(data))
+    if init is None and not resume:
+        _refuse_random_trunk(config)
     if dry_run:
         _print_plan(config, data)
     else:
         _run(config, data, out, device, resume=resume, init=init)
+
+
+def _refuse_random_trunk(config: TrainConfig) -> None:
+    """A trunk that neither was trained nor will be is a mistake, but in the tiny tower, which is made to try things."""
+    from defnet_train.encoder import TOWERS
+
+    model = config.model
+    meant = model.tower in TOWERS and TOWERS[model.tower].multilevel
+    if meant and config.optim.freeze_trunk and model.weights == "random" and not model.trunk_weights:
+        raise UsageError(
+            f"the frozen trunk of {model.tower} would keep random weights; name those it was trained to with: "
+            "--set model.trunk_weights=FILE.safetensors, or let it train: --set optim.freeze_trunk=false"
+        )
 
 
 def _needed(data: Path | None) -> Path:

@@ -68,7 +68,10 @@ def student_nll(nig_N4: Array, target: Array) -> Array:
 
 
 def spearman_interval(first: Array, second: Array, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of a Spearman correlation, over photos drawn with replacement."""
+    """95 % percentile bootstrap interval of a Spearman correlation, over photos drawn with replacement.
+
+    NaN where no draw has one: of one photo, or where one side is the same for all.
+    """
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(RESAMPLES // RESAMPLES_AT_ONCE):
@@ -78,6 +81,8 @@ def spearman_interval(first: Array, second: Array, seed: int = 0) -> tuple[float
         norm_R = np.sqrt((x_RN**2).sum(axis=1) * (y_RN**2).sum(axis=1))
         # A tiny sample may be one photo many times, which correlates with nothing.
         found.append((x_RN * y_RN).sum(axis=1)[norm_R > 0] / norm_R[norm_R > 0])
+    if not sum(map(len, found)):
+        return float("nan"), float("nan")
     low, high = np.quantile(np.concatenate(found), [0.025, 0.975])
     return float(low), float(high)
 

@@ -29,7 +29,9 @@ class Validation(NamedTuple):
     @property
     def mean(self) -> float:
         """Mean over data sets of the SRCC."""
-        return float(np.mean(list(self.by_set.values())))
+        # A set of one validation photo has no correlation, and must not take that of the others away.
+        known = [value for value in self.by_set.values() if np.isfinite(value)]
+        return float(np.mean(known)) if known else float("nan")
 
 
 def validate(
@@ -67,5 +69,5 @@ def validate(
     keys = np.array([r.dataset for r in records])
     target = np.array([r.target for r in records])
     by_set = {str(key): srcc(outputs["score"][keys == key], target[keys == key]) for key in np.unique(keys)}
-    mean = float(np.mean(list(by_set.values())))
+    mean = Validation(by_set, float("nan")).mean
     return Validation(by_set, checkpoint_figure(choice, mean, outputs, records))

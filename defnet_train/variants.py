@@ -49,7 +49,7 @@ def table_variants(table: str, base: str = "") -> list[Variant]:
     """
     if table not in table_names():
         raise UsageError(f"table '{table}' not found; use one of {', '.join(table_names())}")
-    content = tomllib.loads((TABLES / f"{table}.toml").read_text())
+    content = tomllib.loads((TABLES / f"{table}.toml").read_text(encoding="utf-8"))
     return [
         Variant(
             name="-".join([table, *(name for name, _ in choice)]),

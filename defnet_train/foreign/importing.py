@@ -8,6 +8,7 @@ starts a run from it, with a fresh head.
 from __future__ import annotations
 
 import datetime
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def check_target(out: Path, checkpoint: Path, *, overwrite: bool) -> None:
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists; add --overwrite or choose another --out")
     if not out.parent.is_dir():
-        raise UsageError(f"folder {out.parent} does not exist; make it first: mkdir -p {out.parent}")
+        raise UsageError(f"folder {out.parent} does not exist; make it first: mkdir -p {shlex.quote(str(out.parent))}")
 
 
 def import_checkpoint(

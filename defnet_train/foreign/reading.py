@@ -33,7 +33,8 @@ def read(path: Path) -> Any:
         CheckpointError: If it is missing, cut off, none of these formats, or could run code.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file; name a checkpoint of LIQE, pyiqa, DEFNet or CLIP")
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise CheckpointError(f"{path}: {what}; name a checkpoint of LIQE, pyiqa, DEFNet or CLIP")
     other = look(path)
     if other.form == "safetensors":
         try:

@@ -83,6 +83,11 @@ def test_a_list_is_a_line_each_or_nul_separated_as_its_bytes_say(tmp_path: Path)
         name_lists.read(str(tmp_path / "gone"))
 
 
+def test_a_photo_of_a_folder_that_a_list_names_too_is_one_row(tree: Path) -> None:
+    alone = find("sub")
+    assert len(alone) > 0 and find("sub", listed=[alone[0], str(tree / alone[0])]) == alone
+
+
 def test_every_name_of_a_list_is_a_row_even_if_nothing_is_there(tree: Path) -> None:
     (tree / "empty").mkdir()
     listed = ["sub/notes.txt", "gone.jpg", "empty", "*.jpg", "sub/deep", "a.jpg", "./a.jpg"]
@@ -202,3 +207,5 @@ def test_without_fsspec_a_url_says_what_to_install_and_paths_need_it_not(
     assert set(find("a.jpg", f"file://{tree}/b.png")) == {"a.jpg", str(tree / "b.png")}
     with pytest.raises(MissingExtraError, match=r"needs fsspec; install it with: pip install 'defnet\[remote\]'"):
         find("memory://shelf")
+    with pytest.raises(MissingExtraError):
+        photos.decode(next(iter(inputs.find([], listed=["memory://shelf/a.jpg"]))).content)

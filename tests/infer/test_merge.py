@@ -143,6 +143,11 @@ def test_an_output_that_exists_is_a_part_or_of_another_format_is_refused(folder:
     assert "different formats" in refusal(folder / "out.jsonl", parts)
 
 
+def test_an_output_in_a_folder_that_is_not_there_is_named_as_it_was_typed(folder: Path, parts: list[Path]) -> None:
+    with pytest.raises(UsageError, match=r"^no folder/all\.csv: the folder no folder .*mkdir -p 'no folder'"):
+        merge(Path("no folder/all.csv"), parts)
+
+
 def test_parts_that_were_not_shards_are_joined_too(folder: Path, tiny_model: Path) -> None:
     parts = []
     for k, pattern in enumerate(("[0-3].jpg", "[4-7].jpg")):

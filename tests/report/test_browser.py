@@ -148,6 +148,22 @@ def test_a_photo_opens_large_with_its_crops_and_probabilities(show, report: Path
     assert dialog.locator(".chip").count() == 0
 
 
+def test_a_photo_that_loses_its_star_leaves_the_starred_ones(show, report: Path) -> None:
+    page = show(report)
+    for name in ("photo00", "photo01", "photo02"):
+        page.get_by_role("button", name=f"{name}.png: score").focus()
+        page.keyboard.press("s")
+    page.locator("#status").select_option("starred")
+    page.get_by_role("button", name="photo02.png: score").click()
+    page.keyboard.press("s")
+    assert page.locator("#found").inner_text() == "2 of 13 photos"
+    assert "photo01.png" in page.locator("#detail-path").inner_text(), "the last one that is left"
+    page.keyboard.press("s")
+    page.keyboard.press("s")
+    assert page.locator("#found").inner_text() == "0 of 13 photos"
+    assert not page.locator("dialog").is_visible(), "none is left to show"
+
+
 def test_the_keyboard_moves_opens_stars_and_searches(show, report: Path) -> None:
     page = show(report)
     page.keyboard.press("ArrowRight")

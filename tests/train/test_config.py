@@ -108,6 +108,15 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
         load_config(str(recipe))
 
 
+def test_a_recipe_is_read_as_utf_8_with_or_without_a_mark(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("# caf\xe9\n[optim]\nepochs = 3\n", encoding="utf-8-sig")
+    assert load_config(str(recipe)).optim.epochs == 3
+    recipe.write_text("# caf\xe9\n", encoding="latin-1")
+    with pytest.raises(UsageError, match=r"mine\.toml: a recipe is a text in UTF-8"):
+        load_config(str(recipe))
+
+
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"recipe 'papre' not found; use one of .*paper.*smoke"):
         load_config("papre")

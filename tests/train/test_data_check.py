@@ -174,6 +174,20 @@ def test_the_command_takes_a_csv_file_alone(app: typer.Typer, tmp_path: Path) ->
     assert "not here" not in result.stdout, "one file was asked for"
 
 
+def test_a_report_never_replaces_what_is_checked(app: typer.Typer, tmp_path: Path) -> None:
+    write_different_photos(tmp_path)
+    mine, report = tmp_path / "my.csv", tmp_path / "report.json"
+    scores = mine.read_text()
+    report.write_text("old")
+    for out, more, said in ((mine, ["--overwrite"], "is what this command reads"), (report, [], "--overwrite")):
+        result = CliRunner().invoke(app, ["data", "check", str(mine), "--out", str(out), *more])
+        assert isinstance(result.exception, UsageError)
+        assert said in str(result.exception)
+    assert (mine.read_text(), report.read_text()) == (scores, "old")
+    assert CliRunner().invoke(app, ["data", "check", str(mine), "--out", str(report), "--overwrite"]).exit_code == 0
+    assert report.read_text() != "old"
+
+
 def test_a_recipe_decides_what_must_be_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

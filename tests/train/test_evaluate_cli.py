@@ -12,7 +12,8 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from defnet_infer.errors import DefnetError, UsageError
+from defnet_infer.errors import CheckpointError, DefnetError, UsageError
+from defnet_train.checkpoint import load_checkpoint
 from defnet_train.cli import add_commands
 from tests.train.conftest import Run
 
@@ -89,6 +90,36 @@ def test_a_command_typed_wrong_says_what_to_type(
     assert isinstance(result.exception, DefnetError)
     assert message in str(result.exception)
     assert list(tmp_path.iterdir()) == [], "nothing was written"
+
+
+def test_an_evaluation_replaces_only_an_evaluation(app: typer.Typer, tmp_path: Path) -> None:
+    mine = tmp_path / "photos.csv"
+    mine.write_text("path,mos\na.jpg,3\n")
+    for data, said in ((mine, "would be replaced by predictions"), (tmp_path, "is not of an earlier evaluation")):
+        result = CliRunner().invoke(app, ["evaluate", "x", "--data", str(data), "--out", str(tmp_path)])
+        assert isinstance(result.exception, UsageError)
+        assert said in str(result.exception)
+    (tmp_path / "evaluation.json").write_text('{"evaluations": []}')
+    result = CliRunner().invoke(app, ["evaluate", "x", "--data", str(mine), "--out", str(tmp_path)])
+    assert "would be replaced by predictions" in str(result.exception), "also beside an evaluation"
+    result = CliRunner().invoke(app, ["evaluate", "x", "--data", str(tmp_path), "--out", str(tmp_path)])
+    assert "checkpoint x not found" in str(result.exception), "one may be replaced"
+    assert mine.read_text().startswith("path,mos")
+
+
+def test_other_data_sets_than_the_file_that_is_given_are_refused(app: typer.Typer, tmp_path: Path) -> None:
+    (tmp_path / "my.csv").write_text("path,mos\na.jpg,3\n")
+    result = CliRunner().invoke(app, ["evaluate", "x", "--data", str(tmp_path / "my.csv"), "--sets", "tid2013"])
+    assert isinstance(result.exception, UsageError)
+    assert "is one file of your own photos; leave it out" in str(result.exception)
+
+
+def test_a_folder_given_as_a_model_is_called_one(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is a folder; name a checkpoint, such as"):
+        load_checkpoint(tmp_path)
+    (tmp_path / "best.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"is a folder; name the checkpoint in it: .*best\.safetensors"):
+        load_checkpoint(tmp_path)
 
 
 def test_an_output_that_is_a_file_is_refused_before_any_work(app: typer.Typer, tmp_path: Path) -> None:

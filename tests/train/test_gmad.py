@@ -44,6 +44,12 @@ def test_pairs_are_equal_for_the_defender_and_as_different_as_can_be_for_the_att
         assert pair.attack >= max(attack[n] for n in inside) - min(attack[n] for n in inside), low
 
 
+def test_an_attacker_that_sees_no_difference_still_gets_two_photos() -> None:
+    one, _ = competition()
+    for pair in pairs(("one", one), ("all alike", dict.fromkeys(one, 3.0)), levels=(0.2, 0.7), window=0.04):
+        assert pair.better != pair.worse
+
+
 def test_a_monotone_change_of_either_scale_leaves_the_pairs_of_the_defender() -> None:
     one, other = competition()
     before = pairs(("one", one), ("other", other))
@@ -85,7 +91,11 @@ def test_scores_of_any_tool_are_found_below_the_folder(
     )
     assert read_scores(table, photos) == {"a.png": 1.5, "sub/b.png": 2.5, "deep/c.png": 3.5}
     lines = tmp_path / "x.jsonl"
-    lines.write_text("\n".join(json.dumps({"path": p, "score": s}) for p, s in [("b.png", 4), ("a.png", None)]))
+    of_json = [json.dumps({"path": path, "score": score}) for path, score in [("b.png", 4), ("a.png", None)]]
+    lines.write_text("\n".join(of_json) + "\n\n")
+    spreadsheet = tmp_path / "y.csv"
+    spreadsheet.write_text("path,score\na.png,2\n", encoding="utf-8-sig")
+    assert read_scores(spreadsheet, photos) == {"a.png": 2.0}
     assert read_scores(lines, photos) == {"sub/b.png": 4.0}, "by its name, which one photo has"
 
 

@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from defnet_infer.errors import MissingExtraError, StorageError, UsageError
+from defnet_infer.errors import MissingExtraError, UsageError
 from defnet_train.cli import add_commands
 from defnet_train.extras import require_extra
 from tests.train.conftest import TINY, Run
@@ -71,6 +71,30 @@ def test_a_command_typed_wrong_says_what_to_type(
     assert list(tmp_path.iterdir()) == [], "nothing was written"
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_frozen_trunk_without_weights_is_refused(
+    app: typer.Typer, smoke_run: Run, tmp_path: Path, more: list[str]
+) -> None:
+    typed = ["train", "lite", "--data", str(smoke_run.release.root), "--out", str(tmp_path / "run"), *more]
+    result = CliRunner().invoke(app, typed)
+    assert isinstance(result.exception, UsageError)
+    assert "frozen trunk of mobilenetv2_100 would keep random weights" in str(result.exception)
+    assert "--set model.trunk_weights=FILE" in str(result.exception)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_replaces_no_file_of_somebody_else(app: typer.Typer, smoke_run: Run, tmp_path: Path) -> None:
+    typed = ["train", "smoke", "--data", str(smoke_run.release.root), "--out", str(tmp_path)]
+    typed += ["--set", f"data.labels={smoke_run.config.data.labels}"]
+    for name in ("best.safetensors", "metrics.json", "log.jsonl"):
+        (tmp_path / name).write_text("mine")
+        result = CliRunner().invoke(app, typed)
+        assert isinstance(result.exception, UsageError)
+        assert f"{tmp_path / name} is of no run here and would be replaced" in str(result.exception)
+        assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+        (tmp_path / name).unlink()
+
+
 def test_a_dry_run_prints_the_plan_and_writes_nothing(
     app: typer.Typer, smoke_run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -120,7 +144,8 @@ def test_a_folder_that_cannot_be_made_is_one_line(app: typer.Typer, smoke_run: R
         assert isinstance(result.exception, UsageError), result.exception
         assert str(result.exception) == f"--out {out}: {tmp_path / 'file'} is a file; name a folder"
     result = CliRunner().invoke(app, ["data", "check", root, "--out", str(tmp_path / "gone" / "report.json")])
-    assert isinstance(result.exception, StorageError)
+    assert isinstance(result.exception, UsageError)
+    assert "mkdir -p" in str(result.exception)
 
 
 SCRIPT = (

@@ -138,6 +138,11 @@ def test_ause_is_zero_for_perfect_ranking_and_larger_than_chance_for_a_reversed_
     assert reversed_area > chance > 0.2
 
 
+def test_what_has_no_rank_correlation_has_no_interval_either() -> None:
+    for first in ([0.3], [0.3, 0.3, 0.3]):
+        assert np.isnan(spearman_interval(np.array(first), np.arange(len(first), dtype=float))).all()
+
+
 def test_the_bootstrap_interval_agrees_with_fishers_transformation() -> None:
     rng = np.random.default_rng(2)
     first = rng.normal(size=400)

@@ -168,7 +168,9 @@ dialog.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close();
 });
 onChange(() => {
-  if (!dialog.open || !state.found.length) return;
+  if (!dialog.open) return;
+  if (!state.found.length) return dialog.close(); // Its star was what it was listed for.
+  shownPlace = clamp(shownPlace, 0, state.found.length - 1);
   const focused = document.activeElement?.classList.contains("star");
   fillDetail();
   if (focused) dialog.querySelector(".star").focus();

@@ -95,6 +95,7 @@ function setCurrent(place) {
 
 /** Move the keyboard to a card, scrolling it into view. */
 function focusCard(place) {
+  if (!state.found.length) return;
   setCurrent(clamp(place, 0, state.found.length - 1));
   const button = cards.get(state.current)?.querySelector(".open");
   if (!button) return;
