@@ -19,6 +19,7 @@ from defnet_train.batches import FeatureViews, PhotoViews, ViewSource
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import TrainConfig, require_trainable
 from defnet_train.conformal import HeldOut, calibrate, passes
+from defnet_train.encoder import require_weight_files
 from defnet_train.epochs import Epochs
 from defnet_train.evaluation import figures, predict, reference_scores, series_figures
 from defnet_train.features import finished_features, fit_feature_norm, trunk_features
@@ -96,6 +97,8 @@ def train(
                 "without it; calibrate on the validation part: --set calibration.folds=0"
             )
     if not run.exists:
+        if init is None:
+            require_weight_files(config.model.weights, config.model.trunk_weights)
         run.begin(config, root, data, describe_initial(init, config) if init else None)
     elif init is not None:
         raise UsageError(f"{out} has begun; --init is for new runs")

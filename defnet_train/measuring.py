@@ -59,6 +59,8 @@ class Evaluation:
     sha256: str
     config: TrainConfig | None
     """Of the training run; None for an exported file."""
+    trained_on: tuple[str, ...]
+    """Keys of the data sets that trained the model; others are zero-shot."""
     session: int
     part: Part
     records: list[ImageRecord]
@@ -79,6 +81,7 @@ class Evaluation:
             "model": str(self.model),
             "sha256": self.sha256,
             "config": self.config.to_dict() if self.config else None,
+            "trained_on": list(self.trained_on),
             "session": self.session,
             "part": self.part,
             "seen": self.seen,
@@ -138,6 +141,7 @@ def evaluate(path: Path, question: Question, listener: Listener) -> Evaluation:
         model=path,
         sha256=model.sha256,
         config=model.config,
+        trained_on=model.trained_on,
         session=asked.data.session,
         part=question.part,
         records=records,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,8 @@ def _read(path: Path) -> Iterator[Result]:
         if path.name == "metrics.json":
             config = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))["config"]
             checkpoint = path.with_name("best.safetensors")
-            yield _result(path, config, config["recipe"], config["data"]["session"], content["test"], checkpoint, None)
+            about = (config["recipe"], config["data"]["session"], content["test"])
+            yield _result(path, config, *about, config["data"]["sets"], checkpoint, None)
             return
         for entry in content["evaluations"]:
             if entry["seen"] or entry["part"] not in ("test", "all"):
@@ -134,7 +135,10 @@ def _read(path: Path) -> Iterator[Result]:
             session = entry["session"] if config is None else config["data"]["session"]
             name = model.name if config is None else config["recipe"]
             checkpoint = None if config is None else model
-            yield _result(path, config, name, session, entry["figures"], checkpoint, entry["photos_per_second"])
+            figures = entry["figures"]
+            # Evaluations of before do not tell it of exported files.
+            trained_on = entry.get("trained_on", figures["datasets"] if config is None else config["data"]["sets"])
+            yield _result(path, config, name, session, figures, trained_on, checkpoint, entry["photos_per_second"])
     except (ValueError, KeyError, TypeError, OSError) as error:
         folder = shlex.quote(str(path.parent))
         model = folder if path.name == "metrics.json" else "MODEL"
@@ -150,11 +154,11 @@ def _result(
     name: str,
     session: int,
     figures: Mapping[str, Any],
+    trained_on: Collection[str],
     checkpoint: Path | None,
     photos_per_second: float | None,
 ) -> Result:
     of_dataset = figures["datasets"]
-    trained_on = of_dataset if config is None else config["data"]["sets"]
     return Result(
         name=name,
         config=config,

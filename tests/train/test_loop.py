@@ -159,6 +159,14 @@ def test_a_run_directory_is_never_overwritten(smoke_run: Run) -> None:
     assert (smoke_run.out / "metrics.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("key", ["weights", "trunk_weights"])
+def test_weights_that_are_missing_leave_no_folder_behind(smoke_run: Run, tmp_path: Path, key: str) -> None:
+    config = apply_overrides(smoke_run.config, [f"model.{key}=nowhere"])
+    with pytest.raises(CheckpointError, match="weights nowhere not found"):
+        train(config, smoke_run.release.root, tmp_path / "run", Recorder(), "cpu")
+    assert not (tmp_path / "run").exists(), "the corrected command would be told that it holds a run"
+
+
 def test_too_few_photos_are_an_error_before_any_training(tmp_path: Path) -> None:
     release = make_release(tmp_path / "data", 20, side=224)
     with pytest.raises(DatasetError, match="only 2 rated photos in the val part of 20; 5 are needed"):

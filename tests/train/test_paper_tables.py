@@ -106,6 +106,20 @@ def test_runs_with_other_settings_are_rows_of_their_own(tmp_path: Path) -> None:
     }, "where data lay and which session it was does not matter; epochs do"
 
 
+def test_an_exported_file_says_what_it_was_trained_on(tmp_path: Path) -> None:
+    evaluation(tmp_path / "a", {"tid2013": 0.7, "clive": 0.8})
+    file = tmp_path / "a" / "evaluation.json"
+    entry = json.loads(file.read_text())["evaluations"][0] | {
+        "config": None,
+        "model": "m.onnx",
+        "trained_on": ["clive"],
+    }
+    file.write_text(json.dumps({"evaluations": [entry]}))
+    made = tables(tmp_path)
+    assert column(made["2-zero-shot"], "TID2013")[-1].value == 0.7
+    assert column(made["1-data-sets"], "LIVE Challenge SRCC")[-1].value == 0.8
+
+
 def test_zero_shot_figures_go_to_table_2_and_never_to_table_1(tmp_path: Path) -> None:
     run(tmp_path, "a", {"clive": 0.8}, "data.sets={ clive = 1 }")
     evaluation(tmp_path / "a-tid", {"tid2013": 0.7, "bid": 0.6}, "data.sets={ clive = 1 }")
