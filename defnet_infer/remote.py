@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import IO, Any, cast
 
@@ -43,16 +43,17 @@ def find(url: str) -> Iterator[tuple[str, str]]:
         UsageError: If the URL cannot be listed, or nothing is there.
     """
     system, path = _open(url)
+    name = partial(_name, system, url)
     try:
         if patterns.is_pattern(path) and not system.exists(path):
-            yield from _matching(system, path)
+            yield from _matching(system, path, name)
         elif promises_photo(path) or not system.isdir(path):
             if not system.exists(path):
                 raise UsageError(f"{url} does not exist; give photos or folders that are there: defnet score URL...")
-            yield _name(system, path), _name(system, path)
+            yield name(path), name(path)
         else:
             found = False
-            for photo in _inside(system, path):
+            for photo in _inside(system, path, name):
                 found = True
                 yield photo
             if not found:
@@ -86,28 +87,35 @@ def _open(url: str) -> tuple[Any, str]:
         raise UsageError(f"{url} cannot be opened: {short_reason(error)}") from error
 
 
-def _name(system: Any, path: str) -> str:
-    return cast(str, system.unstrip_protocol(path))
+def _name(system: Any, url: str, path: str) -> str:
+    """What opens a path of the file system again: ``a.jpg`` of ``zip://*.jpg::s3://b/c.zip`` needs the archive too."""
+    name = cast(str, system.unstrip_protocol(path))
+    links = url.split("::")
+    protocols = [link.partition("://")[0] for link in links]
+    # A cache before it hands out the names of what it caches, so the chain goes on behind the link of this protocol.
+    protocol = name.partition("://")[0]
+    behind = links[protocols.index(protocol) + 1 :] if protocol in protocols else []
+    return "::".join([name, *behind])
 
 
-def _matching(system: Any, pattern: str) -> Iterator[tuple[str, str]]:
+def _matching(system: Any, pattern: str, name: Callable[[str], str]) -> Iterator[tuple[str, str]]:
     start = len(patterns.split(pattern)[0])
     hidden_too = "/." in pattern[start - 1 :]
     matches = [path for path in system.glob(pattern) if hidden_too or not _hidden(path[start:])]
     if not matches:
-        raise UsageError(f"{_name(system, pattern)} matches nothing; check the pattern")
+        raise UsageError(f"{name(pattern)} matches nothing; check the pattern")
     for path in matches:
         if system.isdir(path):
-            yield from ((name, f"{path[start:]}/{relative}") for name, relative in _inside(system, path))
+            yield from ((photo, f"{path[start:]}/{relative}") for photo, relative in _inside(system, path, name))
         else:
-            yield _name(system, path), path[start:]
+            yield name(path), path[start:]
 
 
-def _inside(system: Any, folder: str) -> Iterator[tuple[str, str]]:
+def _inside(system: Any, folder: str, name: Callable[[str], str]) -> Iterator[tuple[str, str]]:
     for path in system.find(folder):
         relative = path[len(folder) :].lstrip("/")
         if not _hidden(relative) and (promises_photo(path) or _begins_like_photo(system, path)):
-            yield _name(system, path), relative
+            yield name(path), relative
 
 
 def _hidden(relative: str) -> bool:

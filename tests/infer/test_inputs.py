@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -193,6 +194,30 @@ def test_urls_are_shared_out_like_paths(memory: fsspec.AbstractFileSystem, tmp_p
     remote = find("memory://many", shard="1/2")
     assert [Path(name).name for name in remote] == [Path(name).name for name in find(tmp_path / "many", shard="1/2")]
     assert 0 < len(remote) < 12
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("zip://*.jpg::{zip}", ["zip://a.jpg::{zip}"]),
+        ("zip://sub::file://{zip}", ["zip://sub/c.jpg::file://{zip}"]),
+        ("zip::file://{zip}", ["zip://a.jpg::file://{zip}", "zip://sub/c.jpg::file://{zip}"]),
+        ("simplecache::zip://a.jpg::{zip}", ["zip://a.jpg::{zip}"]),
+        ("zip://**/c.jpg::memory://two.zip", ["zip://sub/c.jpg::memory://two.zip"]),
+        ("simplecache::memory://shelf/*.jpg", ["memory:///shelf/b.jpg"]),
+    ],
+)
+def test_a_chained_url_gives_names_that_can_be_opened(
+    memory: fsspec.AbstractFileSystem, tree: Path, typed: str, expected: list[str]
+) -> None:
+    with zipfile.ZipFile(tree / "two.zip", "w") as archive:
+        for name in ("a.jpg", "sub/c.jpg"):
+            archive.write(tree / name, name)
+    memory.pipe_file("/two.zip", (tree / "two.zip").read_bytes())
+    found = inputs.find([typed.format(zip=tree / "two.zip")])
+    assert found.names == [name.format(zip=tree / "two.zip") for name in expected]
+    for source in found:
+        assert photos.decode(source.content).pixels.shape == (260, 320, 3)
 
 
 def test_a_file_url_is_the_path(tree: Path) -> None:
