@@ -10,14 +10,16 @@ Rows of photos that are not among the given ones are kept, after the row that th
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import count, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TypeVar
 
 from defnet_infer import journal, parquet
+from defnet_infer.archives import archive_of
 from defnet_infer.errors import DefnetError, UsageError
 from defnet_infer.journal import Entry, Identity, Journal, Origin
 from defnet_infer.results import COLUMNS, Row, rows_from_lines
@@ -72,6 +74,7 @@ class RunResults:
         self._past: list[Entry] = []
         self._new: list[Entry] = []
         self._plan: list[int] = []
+        self._planned_all = False
         self._pending: deque[tuple[str, Identity, int]] = deque()
         self._journal: Journal | None = None
         self._journal_start = 0
@@ -156,22 +159,33 @@ class RunResults:
         if self._log is None:
             yield from items
             return
-        latest = {entry.name: index for index, entry in enumerate(self._past)}
+        rows = _numbered(self._past, range(len(self._past)))
         for item in items:
             key = name(item)
             identity = journal.identify(key) if identify is None else Identity(*(identify(item) or journal.UNKNOWN))
-            index = latest.get(key, -1)
-            entry = self._past[index] if index >= 0 else None
-            if entry and entry.identity == identity and not (entry.failed and self._retry_failed):
+            index = self._take(rows, key, identity)
+            if index >= 0 and not (self._past[index].failed and self._retry_failed):
                 self.kept += 1
                 self._plan.append(index)
-                skipped(bool(entry.failed))
+                skipped(bool(self._past[index].failed))
                 continue
             place = len(self._plan)
             if self._past:  # Otherwise rows stand in order as they come, and nothing needs to be remembered.
                 self._plan.append(-1)
             self._pending.append((key, identity, place))
             yield item
+        self._planned_all = True
+
+    def _take(self, rows: dict[tuple[str, int], int], name: str, identity: Identity) -> int:
+        """The place of an item's row among those of earlier runs, which is then no other item's; -1 if it has none."""
+        numbered = takewhile(rows.__contains__, ((name, number) for number in count()))
+        fitting = [key for key in numbered if rows[key] >= 0 and self._past[rows[key]].identity == identity]
+        if not fitting:
+            return -1
+        # An error that was retried stands before the row that replaces it, until the run ends.
+        key = min(fitting, key=lambda key: self._past[rows[key]].failed)
+        index, rows[key] = rows[key], -1
+        return index
 
     def write(self, row: Row) -> None:
         """Append the row of the next item of `todo`.
@@ -228,14 +242,14 @@ class RunResults:
         """Indices into past and new entries as they shall stand in the file."""
         every = self._past + self._new
         planned = [index for index in self._plan if index >= 0]
-        final = {every[index].name: index for index in planned}
-        latest = {entry.name: index for index, entry in enumerate(self._past)}
+        placed, final = set(planned), _numbered(every, planned)
         after: dict[int, list[int]] = {}
         before = -1
-        for name, index in latest.items():  # In the order in which the names first came.
-            if name in final:
-                before = final[name]
-            else:
+        for key, index in _numbered(self._past, range(len(self._past))).items():
+            if key in final:
+                before = final[key]
+            # An archive of which all is planned and that has fewer members of this name now has replaced the others.
+            elif index not in placed and not (self._planned_all and (key[0], 0) in final):
                 after.setdefault(before, []).append(index)
         order = after.get(-1, [])
         for index in planned:
@@ -304,6 +318,21 @@ class RunResults:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _numbered(entries: Sequence[Entry], indices: Iterable[int]) -> dict[tuple[str, int], int]:
+    """Indices by name, in the order in which the names first came; of rows of one name the last counts.
+
+    A tar archive may hold several members of one name, each a photo of its own: these are numbered.
+    """
+    numbered: dict[tuple[str, int], int] = {}
+    members: Counter[str] = Counter()
+    for index in indices:
+        name = entries[index].name
+        numbered[name, members[name]] = index
+        if archive_of(name) != name:
+            members[name] += 1
+    return numbered
 
 
 def _part(path: Path) -> Path:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +19,7 @@ import pytest
 
 from defnet_infer.cli import main
 from defnet_infer.errors import UsageError
+from defnet_infer.results import Row
 from defnet_infer.resume import RunResults
 from tests.conftest import MakePhoto, tiny_metadata, write_tiny_model
 
@@ -139,6 +143,79 @@ def test_rows_of_photos_that_are_gone_are_kept_where_they_stood(score: Score, fo
     lines, old = out.read_text().splitlines(), before.decode().splitlines()
     assert [line.split(",")[0] for line in lines] == [line.split(",")[0] for line in old]
     assert [a == b for a, b in zip(lines, old, strict=True)].count(False) == 1
+
+
+@pytest.fixture
+def twice(make_photo: MakePhoto, tmp_path: Path) -> Path:
+    """An archive to which a photo was appended anew, as `tar -r` does: two members of one name, another between."""
+    with tarfile.open(tmp_path / "twice.tar", "w") as archive:
+        for k, name in enumerate(("same.jpg", "other.jpg", "same.jpg", "last.jpg")):
+            archive.add(make_photo(f"members/{k}.jpg", 300 + k, 240, seed=k), name)
+    return tmp_path / "twice.tar"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_two_members_of_one_name_keep_a_row_each(score: Score, twice: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"r{suffix}"
+    score(out, twice)
+    whole = out.read_bytes()
+    assert score(out, twice, "--resume") == 1
+    assert out.read_bytes() == whole
+    assert record(out)["counts"]["of_earlier_runs"] == 14  # type: ignore[index]
+    assert score(out, twice, "--retry-failed") == 1
+    assert out.read_bytes() == whole
+
+
+def test_a_run_cut_off_between_two_members_of_one_name_scores_the_second(
+    score: Score, twice: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    score(out, twice)
+    whole = out.read_bytes()
+    rows = whole.splitlines(keepends=True)
+    of_second = [k for k, row in enumerate(rows) if b"::same.jpg" in row][1]
+    out.write_bytes(b"".join(rows[:of_second]))
+    assert score(out, twice, "--resume") == 1
+    assert out.read_bytes() == whole
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_run_that_stops_between_two_members_of_one_name_keeps_the_row_of_the_second(
+    tmp_path: Path, killed: bool
+) -> None:
+    out = tmp_path / "r.csv"
+
+    def run(members: list[tuple[str, int]], error: str, rows: int, *, killed: bool = False) -> list[str]:
+        """Score this many rows of members of these times, then stop; the errors that stand in the file."""
+        with RunResults(out, resume=True) as results:
+            results.begin({})
+            todo = results.todo(members, name=lambda member: member[0], identify=lambda member: (1, member[1]))
+            for name, _ in itertools.islice(todo, rows):
+                results.write(Row(path=name, error=error))
+            if not killed:
+                results.finish()
+        with out.open(newline="") as file:
+            return [row["error"] for row in csv.DictReader(file)]
+
+    same, other = "x.tar::same.jpg", "x.tar::other.jpg"
+    assert run([(same, 1), (same, 2)], "old", 9) == ["old", "old"]
+    run([(same, 3), (same, 2)], "changed", 1, killed=killed)
+    assert sorted(run([(same, 3), (other, 4), (same, 2)], "between", 1)) == ["between", "changed", "old"]
+    assert run([(same, 3), (other, 4), (same, 2)], "again", 9) == ["changed", "between", "old"]
+    assert run([(same, 2)], "again", 9) == ["old", "between"], (
+        "of a name there is one less; a photo that is gone is kept"
+    )
+
+
+def test_members_of_an_archive_that_is_not_given_are_all_kept(
+    score: Score, folder: Path, twice: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    score(out, twice)
+    whole = out.read_bytes()
+    (folder / "3.jpg").touch()  # replaces a row, so that the file is put in order
+    score(out, "--resume")
+    assert out.read_bytes() == whole
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
