@@ -62,10 +62,10 @@ def check(
 
     if root is None:
         raise UsageError("no data folder; type defnet data check FOLDER or set DEFNET_DATA")
-    if out is not None:
-        require_free(out, overwrite=overwrite, reads=(root,))
     named = bool(recipe) or any(setting.startswith("data.sets") for setting in settings or ())
     config = load_config(recipe, settings) if recipe else apply_overrides(TrainConfig(), settings or [])
+    if out is not None:
+        require_free(out, overwrite=overwrite, reads=(root, root / config.data.csv, Path(recipe)))
     is_file = root.is_file()
     config, folder = data_folder(config, root)
     keys = list(config.data.sets) if named or is_file else present(folder, config.data)

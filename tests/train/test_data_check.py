@@ -179,8 +179,13 @@ def test_a_report_never_replaces_what_is_checked(app: typer.Typer, tmp_path: Pat
     mine, report = tmp_path / "my.csv", tmp_path / "report.json"
     scores = mine.read_text()
     report.write_text("old")
-    for out, more, said in ((mine, ["--overwrite"], "is what this command reads"), (report, [], "--overwrite")):
-        result = CliRunner().invoke(app, ["data", "check", str(mine), "--out", str(out), *more])
+    named = [str(tmp_path), "--set", "data.sets={csv = 4}", "--set", "data.csv=my.csv", "--overwrite"]
+    for out, typed, said in (
+        (mine, [str(mine), "--overwrite"], "is what this command reads"),
+        (mine, named, "is what this command reads"),
+        (report, [str(mine)], "--overwrite"),
+    ):
+        result = CliRunner().invoke(app, ["data", "check", *typed, "--out", str(out)])
         assert isinstance(result.exception, UsageError)
         assert said in str(result.exception)
     assert (mine.read_text(), report.read_text()) == (scores, "old")
