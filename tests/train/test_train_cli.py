@@ -86,7 +86,7 @@ def test_a_frozen_trunk_without_weights_is_refused(
 def test_a_run_replaces_no_file_of_somebody_else(app: typer.Typer, smoke_run: Run, tmp_path: Path) -> None:
     typed = ["train", "smoke", "--data", str(smoke_run.release.root), "--out", str(tmp_path)]
     typed += ["--set", f"data.labels={smoke_run.config.data.labels}"]
-    for name in ("best.safetensors", "metrics.json", "log.jsonl"):
+    for name in ("best.safetensors", "metrics.json", "log.jsonl", "tensorboard", "fold-3.safetensors"):
         (tmp_path / name).write_text("mine")
         result = CliRunner().invoke(app, typed)
         assert isinstance(result.exception, UsageError)
