@@ -164,6 +164,9 @@ def _train_table(
     folder = out or RUNS / "-".join([table, *([Path(base).stem] if base else [])])
     numbers, data = read_sessions(sessions), _needed(data)
     runs = plan_table(table, folder, base=base, sessions=numbers, overrides=settings, root=data)
+    for run in runs:
+        if not run.begun:
+            _refuse_random_trunk(run.config)
     finished = sum(run.finished for run in runs)
     typer.echo(f"{table}: {len(runs)} runs in {folder}, {finished} of them finished", err=True)
     _check(*data_folder(runs[0].config, data))

@@ -71,11 +71,11 @@ def test_a_command_typed_wrong_says_what_to_type(
     assert list(tmp_path.iterdir()) == [], "nothing was written"
 
 
-@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+@pytest.mark.parametrize("typed", [["lite"], ["lite", "--dry-run"], ["table4", "--base", "lite", "--sessions", "1"]])
 def test_a_frozen_trunk_without_weights_is_refused(
-    app: typer.Typer, smoke_run: Run, tmp_path: Path, more: list[str]
+    app: typer.Typer, smoke_run: Run, tmp_path: Path, typed: list[str]
 ) -> None:
-    typed = ["train", "lite", "--data", str(smoke_run.release.root), "--out", str(tmp_path / "run"), *more]
+    typed = ["train", *typed, "--data", str(smoke_run.release.root), "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(app, typed)
     assert isinstance(result.exception, UsageError)
     assert "frozen trunk of mobilenetv2_100 would keep random weights" in str(result.exception)
