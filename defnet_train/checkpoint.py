@@ -57,6 +57,20 @@ def save_checkpoint(path: Path, model: Defnet, config: TrainConfig, record: dict
         save_file(state, partial, metadata={"defnet": json.dumps(about)})
 
 
+def find_model(path: Path) -> Path:
+    """The file of a model: the best checkpoint of a run directory, or the path itself.
+
+    Raises:
+        CheckpointError: If a directory holds no finished run.
+    """
+    if not path.is_dir():
+        return path
+    best = path / "best.safetensors"
+    if not best.is_file():
+        raise CheckpointError(f"{path} holds no best.safetensors; name a run directory of `defnet train`, or a file")
+    return best
+
+
 def load_checkpoint(path: Path) -> tuple[Defnet, CheckpointInfo]:
     """Build the model that a checkpoint holds, in eval mode on the CPU.
 

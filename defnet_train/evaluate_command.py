@@ -147,8 +147,8 @@ def calibrate(
     if data is None:
         raise UsageError("no data folder; pass it with --data FOLDER or set DEFNET_DATA")
     from defnet_train.calibration import calibrate_checkpoint
+    from defnet_train.checkpoint import find_model
     from defnet_train.display import Display
-    from defnet_train.measuring import find_model
 
     path = find_model(checkpoint)
     if path.suffix == ".onnx":
