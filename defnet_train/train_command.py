@@ -101,7 +101,7 @@ def train(
     data = data or given
     if data is None and config.recipe == "smoke" and dry_run:
         with tempfile.TemporaryDirectory() as folder:
-            _print_plan(config, make_release(Path(folder) / "generated"))
+            _print_plan(config, make_release(Path(folder) / "generated"), init, resume=resume)
         return
     if data is None and config.recipe == "smoke":
         data = make_release(RUNS / "generated")
@@ -110,7 +110,7 @@ def train(
     if init is None and not resume:
         _refuse_random_trunk(config)
     if dry_run:
-        _print_plan(config, data)
+        _print_plan(config, data, init, resume=resume)
     else:
         _run(config, data, out, device, resume=resume, init=init)
 
@@ -134,10 +134,13 @@ def _needed(data: Path | None) -> Path:
     return data
 
 
-def _print_plan(config: TrainConfig, data: Path) -> None:
+def _print_plan(config: TrainConfig, data: Path, init: Path | None, *, resume: bool) -> None:
+    from defnet_train.initial_weights import starting_weights
     from defnet_train.plan import lines, make_plan
     from defnet_train.run_data import load_data
 
+    if not resume:
+        starting_weights(init, config)
     typer.echo("\n".join(lines(make_plan(config, load_data(config, data)))))
 
 

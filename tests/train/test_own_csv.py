@@ -152,7 +152,7 @@ def test_it_may_be_mixed_with_a_data_set(folder: Path) -> None:
     assert [r.dataset for r in records] == ["csv"] * 2 + ["bid"] * 5
 
 
-@pytest.mark.parametrize("ends", ["[5, 1]", "[1]", "[0, nan]", "[1, 2, 3]"])
+@pytest.mark.parametrize("ends", ["[5, 1]", "[1]", "[0, nan]", "[0, inf]", "[1, 2, 3]"])
 def test_a_scale_without_two_ends_in_order_is_refused(ends: str) -> None:
     with pytest.raises(UsageError, match=r"data\.csv_range = .* write the two ends"):
         load_config("smoke", [f"data.csv_range={ends}"])

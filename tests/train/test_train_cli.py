@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from defnet_infer.errors import MissingExtraError, UsageError
+from defnet_infer.errors import CheckpointError, MissingExtraError, UsageError
 from defnet_train.cli import add_commands
 from defnet_train.extras import require_extra
 from tests.train.conftest import TINY, Run
@@ -80,6 +80,26 @@ def test_a_frozen_trunk_without_weights_is_refused(
     assert isinstance(result.exception, UsageError)
     assert "frozen trunk of mobilenetv2_100 would keep random weights" in str(result.exception)
     assert "--set model.trunk_weights=FILE" in str(result.exception)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--set", "model.weights=gone.pt"], "CLIP weights gone.pt not found"),
+        (["--set", "model.trunk_weights=gone.safetensors"], "trunk weights gone.safetensors not found"),
+        (["--init", "gone.safetensors"], "checkpoint gone.safetensors not found"),
+    ],
+)
+def test_weights_that_are_not_there_leave_no_run_behind(
+    app: typer.Typer, smoke_run: Run, tmp_path: Path, wrong: list[str], message: str, more: list[str]
+) -> None:
+    typed = ["train", "smoke", "--data", str(smoke_run.release.root), "--out", str(tmp_path / "run")]
+    typed += ["--set", f"data.labels={smoke_run.config.data.labels}"]
+    result = CliRunner().invoke(app, [*typed, *wrong, *more])
+    assert isinstance(result.exception, CheckpointError)
+    assert message in str(result.exception)
     assert not (tmp_path / "run").exists()
 
 
