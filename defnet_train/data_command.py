@@ -79,7 +79,12 @@ def check(
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("", total=None)
         report = inspect_data(
-            config.data, folder, keys, "pixels" if decode else "headers", lambda count: progress.advance(task, count)
+            config.data,
+            folder,
+            keys,
+            "pixels" if decode else "headers",
+            lambda count: progress.advance(task, count),
+            whole_run=named or is_file,
         )
     console = Console()
     console.print(_table(report))

@@ -16,6 +16,7 @@ from defnet_train.cli import add_commands
 from defnet_train.config import TrainConfig
 from defnet_train.data_check import SetReport, check_data, inspect_data
 from defnet_train.recipe_file import apply_overrides
+from defnet_train.run_data import load_data
 from tests.train.conftest import textured_photo
 from tests.train.releases import WRITERS, put, write_bid, write_csiq, write_koniq10k
 
@@ -167,15 +168,29 @@ def test_the_command_shows_every_data_set_that_is_there(app: typer.Typer, tmp_pa
 
 
 def test_the_command_takes_a_csv_file_alone(app: typer.Typer, tmp_path: Path) -> None:
-    write_different_photos(tmp_path)
+    write_different_photos(tmp_path, 50)
     result = CliRunner().invoke(app, ["data", "check", str(tmp_path / "my.csv")])
     assert result.exit_code == 0, result.output
-    assert "7/1/2" in result.stdout
+    assert "35/5/10" in result.stdout
     assert "not here" not in result.stdout, "one file was asked for"
 
 
-def test_a_report_never_replaces_what_is_checked(app: typer.Typer, tmp_path: Path) -> None:
+def test_a_file_that_a_run_would_refuse_is_no_success(app: typer.Typer, tmp_path: Path) -> None:
     write_different_photos(tmp_path)
+    wanted = "only 1 rated photos in the val part of 10; 5 are needed: add photos"
+    asked = ["--set", "data.sets={csv = 4}", "--set", "data.csv=my.csv"]
+    for typed in ([str(tmp_path / "my.csv")], [str(tmp_path), *asked]):
+        result = CliRunner().invoke(app, ["data", "check", *typed])
+        assert isinstance(result.exception, DatasetError)
+        assert str(result.exception) == wanted
+        assert "7/1/2" in result.stdout, "the table is shown all the same"
+    with pytest.raises(DatasetError) as caught:
+        load_data(config(*asked[1::2]), tmp_path)
+    assert str(caught.value) == wanted, "as the run says it"
+
+
+def test_a_report_never_replaces_what_is_checked(app: typer.Typer, tmp_path: Path) -> None:
+    write_different_photos(tmp_path, 50)
     mine, report = tmp_path / "my.csv", tmp_path / "report.json"
     scores = mine.read_text()
     report.write_text("old")
