@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,8 @@ def _foreign(path: Path) -> str | None:
         return f"{path} is not a safetensors checkpoint: its end is missing; copy or save it again"
     if other.form in ("torch", "torchscript") or (other.form == "safetensors" and other.holds_clip):
         like = ", with the tensors of CLIP" if other.holds_clip else ""
-        return f"{path} is a foreign checkpoint{like}, not one of defnet's; make one of it with: defnet import {path}"
+        typed = shlex.quote(str(path))
+        return f"{path} is a foreign checkpoint{like}, not one of defnet's; make one of it with: defnet import {typed}"
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -157,4 +158,5 @@ def calibrate(
         done = calibrate_checkpoint(path, data, display, session=session, settings=tuple(settings or ()))
     typer.echo(f"factor {done.factor:.4f}, from {done.photos} validation photos of {', '.join(done.data)}")
     typer.echo(f"coverage of 95 % intervals: {done.coverage_validation:.1%} on those, {done.coverage_test:.1%} on test")
-    typer.echo(f"stored in {path}; carry it into a file with: defnet export {path} --overwrite", err=True)
+    typed = shlex.quote(str(path))
+    typer.echo(f"stored in {path}; carry it into a file with: defnet export {typed} --overwrite", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 import threading
 import time
@@ -155,7 +156,8 @@ def _run(config: TrainConfig, data: Path, out: Path, device: str, *, resume: boo
         result = train_model(config, data, out, display, device, resume=resume, init=init, stop=stop)
     columns = {"out of fold": "out_of_fold", "validation": "val", "test": "test"}
     print_figures({words: result[name] for words, name in columns.items() if name in result})
-    typer.echo(f"best checkpoint: {out / 'best.safetensors'}; export it with: defnet export {out / 'best.safetensors'}")
+    best = out / "best.safetensors"
+    typer.echo(f"best checkpoint: {best}; export it with: defnet export {shlex.quote(str(best))}")
 
 
 def _train_table(
