@@ -108,7 +108,7 @@ def calibrate_checkpoint(
     if len(parts["val"]) < photos_needed():
         raise DatasetError(
             f"{len(parts['val'])} rated validation photos in {root} cannot promise 95 % coverage; {photos_needed()} "
-            "are the fewest: add data sets with --set data.sets"
+            f"are the fewest: add {'photos' if root.is_file() else 'data sets with --set data.sets'}"
         )
     source = PhotoViews(data.records, model.contract().preprocess)
     listener.stage("fitting the interval", passes(model) * len(parts["val"]))

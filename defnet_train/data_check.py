@@ -53,6 +53,8 @@ class SetReport:
     """Scores that become 1 and 5."""
     split: tuple[int, ...] = (0, 0, 0)
     """Photos in train, val, test."""
+    given: bool = False
+    """The data set itself says which photo is in which part."""
     scenes: float = 0.0
     """Share of photos with a scene label."""
     distortions: float = 0.0
@@ -223,6 +225,7 @@ def _report(key: str, found: Contents, config: DataConfig, look: Look, progress:
         rated=(min(rated), max(rated)) if rated else None,
         scale=found.scale if rated else None,
         split=tuple(len(parts[part]) for part in FRACTIONS),
+        given=bool(records) and all(record.part for record in records),
         scenes=sum(bool(label.scenes) for label in labels) / max(len(records), 1),
         distortions=sum(label.distortion is not None for label in labels) / max(len(records), 1),
         unreadable=len(unreadable),

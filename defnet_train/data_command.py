@@ -45,7 +45,7 @@ def check(
     """Say what is in a data folder, what is missing and how it would be split, before any GPU time is spent.
 
     Every label file is read in full. Exit code: 0 it can be trained on, 2 wrong usage, 3 something is missing or
-    contradicts itself.
+    contradicts itself, or a CSV file or what a recipe names holds too few photos.
     """
     from defnet_train.extras import require_extra
 
@@ -101,14 +101,22 @@ def check(
 def _table(report: DataReport) -> Table:
     from rich.table import Table
 
-    split = f"LIQE's session {report.session}" if report.splits == "liqe" else f"generated split {report.session}"
-    table = Table(title=f"{report.root}, {split}", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table = Table(title=f"{report.root}, {_split(report)}", title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("data set", no_wrap=True)
     for header in ("photos", "groups", "scores", "train/val/test", "scenes", "distortions"):
         table.add_column(header, justify="right", no_wrap=True)
     for found in report.sets:
         table.add_row(*_row(found))
     return table
+
+
+def _split(report: DataReport) -> str:
+    if report.splits == "liqe":
+        return f"LIQE's session {report.session}"
+    usable = [found for found in report.sets if found.folder]
+    if usable and all(found.given for found in usable):
+        return "the split of the file"
+    return f"generated split {report.session}"
 
 
 def _row(found: SetReport) -> tuple[str, ...]:

@@ -173,6 +173,13 @@ def test_the_command_takes_a_csv_file_alone(app: typer.Typer, tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     assert "35/5/10" in result.stdout
     assert "not here" not in result.stdout, "one file was asked for"
+    assert "generated split 1" in result.stdout
+    rows = [f"{i}.png,{i},{('train', 'val', 'test')[i % 3]}" for i in range(50)]
+    (tmp_path / "my.csv").write_text("\n".join(["path,mos,split", *rows]) + "\n")
+    result = CliRunner().invoke(app, ["data", "check", str(tmp_path / "my.csv")])
+    assert "the split of the file" in result.stdout
+    assert "generated" not in result.stdout
+    assert "17/17/16" in result.stdout
 
 
 def test_a_file_that_a_run_would_refuse_is_no_success(app: typer.Typer, tmp_path: Path) -> None:
