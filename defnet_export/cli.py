@@ -28,7 +28,7 @@ def export(
     checkpoint: Annotated[
         str | None,
         typer.Argument(
-            help="Checkpoint of `defnet train`, default: the best one of the newest run; or an exported file, "
+            help="Checkpoint or run directory of `defnet train`, default: the newest run; or an exported file, "
             "hf://owner/name, or defnet-lite, the built-in model, to make something else of it."
         ),
     ] = None,
@@ -149,8 +149,9 @@ def export(
         whole_photo = out or _end_to_end_path(folder / model.name)
     else:
         from defnet_export.precision import default_path
+        from defnet_train.checkpoint import find_model
 
-        source = Path(checkpoint) if checkpoint is not None else _newest_best()
+        source = find_model(Path(checkpoint)) if checkpoint is not None else _newest_best()
         model = out or default_path(source, precision)
         folder, whole_photo = model.parent, _end_to_end_path(model)
     _check_targets(out, whole_photo if end_to_end else None, triton, hub_dir, name, overwrite=overwrite)

@@ -9,6 +9,7 @@ mixture are then covered at least as often as promised, whatever their errors lo
 from __future__ import annotations
 
 import datetime
+import shlex
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -74,7 +75,7 @@ def calibrate_checkpoint(
     if not model.has_evidence:
         raise UsageError(
             f"{path} has no evidential head, so it states no interval to calibrate; train one on top of it with: "
-            f"defnet train paper --init {path}"
+            f"defnet train paper --init {shlex.quote(str(path))}"
         )
     overrides = [*settings, *([f"data.session={session}"] if session is not None else [])]
     asked, folder = data_folder(apply_overrides(info.config, overrides), root)
@@ -107,7 +108,7 @@ def calibrate_checkpoint(
     if len(parts["val"]) < photos_needed():
         raise DatasetError(
             f"{len(parts['val'])} rated validation photos in {root} cannot promise 95 % coverage; {photos_needed()} "
-            "are the fewest: add data sets with --set data.sets"
+            f"are the fewest: add {'photos' if root.is_file() else 'data sets with --set data.sets'}"
         )
     source = PhotoViews(data.records, model.contract().preprocess)
     listener.stage("fitting the interval", passes(model) * len(parts["val"]))

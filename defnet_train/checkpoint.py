@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,20 @@ def save_checkpoint(path: Path, model: Defnet, config: TrainConfig, record: dict
         save_file(state, partial, metadata={"defnet": json.dumps(about)})
 
 
+def find_model(path: Path) -> Path:
+    """The file of a model: the best checkpoint of a run directory, or the path itself.
+
+    Raises:
+        CheckpointError: If a directory holds no finished run.
+    """
+    if not path.is_dir():
+        return path
+    best = path / "best.safetensors"
+    if not best.is_file():
+        raise CheckpointError(f"{path} holds no best.safetensors; name a run directory of `defnet train`, or a file")
+    return best
+
+
 def load_checkpoint(path: Path) -> tuple[Defnet, CheckpointInfo]:
     """Build the model that a checkpoint holds, in eval mode on the CPU.
 
@@ -107,7 +122,8 @@ def _foreign(path: Path) -> str | None:
         return f"{path} is not a safetensors checkpoint: its end is missing; copy or save it again"
     if other.form in ("torch", "torchscript") or (other.form == "safetensors" and other.holds_clip):
         like = ", with the tensors of CLIP" if other.holds_clip else ""
-        return f"{path} is a foreign checkpoint{like}, not one of defnet's; make one of it with: defnet import {path}"
+        typed = shlex.quote(str(path))
+        return f"{path} is a foreign checkpoint{like}, not one of defnet's; make one of it with: defnet import {typed}"
     return None
 
 

@@ -7,6 +7,7 @@ the README's table of departures where the paper leaves a choice.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -57,10 +58,9 @@ class DataConfig:
             raise UsageError(f"data.synthetic_levels = {list(self.synthetic_levels)}: levels are 1 to 5")
         if not all(0.25 <= scale <= 4 for scale in self.scales):
             raise UsageError(f"data.scales = {list(self.scales)}: factors from 0.25 to 4, such as [0.72, 1.45]")
-        if self.csv_range and not (len(self.csv_range) == 2 and self.csv_range[0] < self.csv_range[1]):
-            raise UsageError(
-                f"data.csv_range = {list(self.csv_range)}: write the two ends of the scale, such as [0, 100]"
-            )
+        ends = self.csv_range
+        if ends and not (len(ends) == 2 and -math.inf < ends[0] < ends[1] < math.inf):
+            raise UsageError(f"data.csv_range = {list(ends)}: write the two ends of the scale, such as [0, 100]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,9 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         _at_least("loss", self, cross_weight=0, fusion_weight=0, tau=0, label_noise_aux=0)
-        _at_least("loss", self, tie_probability=0, order_weight=0, order_sharpness=0)
+        _at_least("loss", self, order_weight=0, order_sharpness=0)
+        if not 0 <= self.tie_probability <= 1:
+            raise UsageError(f"loss.tie_probability = {self.tie_probability} must be from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +197,7 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         _at_least("optim", self, epochs=1, steps_per_epoch=1, encoder_lr=0, head_lr=0, text_lr=0, clip_norm=0)
-        _at_least("optim", self, thaw_stages=0, thaw_epoch=0, trunk_lr=0)
+        _at_least("optim", self, encoder_weight_decay=0, thaw_stages=0, thaw_epoch=0, trunk_lr=0)
         if self.thaw_stages and not self.freeze_trunk:
             raise UsageError("optim.thaw_stages is for a frozen trunk; set optim.freeze_trunk = true as well")
 
@@ -267,10 +269,11 @@ class TrainConfig:
 
 
 def _at_least(table: str, config: Any, **bounds: float) -> None:
-    """Refuse numbers below their bound, and NaN."""
+    """Refuse numbers below their bound, NaN, and infinity."""
     for name, bound in bounds.items():
-        if not getattr(config, name) >= bound:
-            raise UsageError(f"{table}.{name} = {getattr(config, name)} must be at least {bound}")
+        value = getattr(config, name)
+        if not bound <= value < math.inf:
+            raise UsageError(f"{table}.{name} = {value} must be {'finite' if value > bound else f'at least {bound}'}")
 
 
 def require_trainable(config: TrainConfig) -> None:

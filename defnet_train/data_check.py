@@ -23,7 +23,7 @@ from defnet_train.datasets.catalog import RELEASES
 from defnet_train.datasets.release import Contents
 from defnet_train.readers import read_contents, refuse_missing, refuse_shared_folders
 from defnet_train.records import ImageRecord
-from defnet_train.run_data import FEWEST_RATED
+from defnet_train.run_data import FEWEST_RATED, too_few
 from defnet_train.splits import FRACTIONS, split
 
 Look = Literal["names", "headers", "pixels"]
@@ -53,6 +53,8 @@ class SetReport:
     """Scores that become 1 and 5."""
     split: tuple[int, ...] = (0, 0, 0)
     """Photos in train, val, test."""
+    given: bool = False
+    """The data set itself says which photo is in which part."""
     scenes: float = 0.0
     """Share of photos with a scene label."""
     distortions: float = 0.0
@@ -79,11 +81,13 @@ class DataReport:
     sets: tuple[SetReport, ...]
     elsewhere: tuple[str, ...] = ()
     """Names of data sets that were not asked for and are not there."""
+    too_few: str = ""
+    """Why a run on data sets that can all be used would be refused; empty: it would not, or nobody asked."""
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """One line for every data set that cannot be used."""
-        return tuple(found.error for found in self.sets if found.error)
+        """One line for every data set that cannot be used, or for all of them together."""
+        return (*(found.error for found in self.sets if found.error), *([self.too_few] if self.too_few else []))
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -124,6 +128,8 @@ def inspect_data(
     keys: Sequence[str],
     look: Look = "headers",
     progress: Callable[[int], None] = lambda _: None,
+    *,
+    whole_run: bool = False,
 ) -> DataReport:
     """Look at data sets; what is wrong with one becomes its `SetReport.error`.
 
@@ -133,6 +139,7 @@ def inspect_data(
         keys: The data sets to look at.
         look: How closely to look at photos.
         progress: Called with the number of photos done since the last call.
+        whole_run: These are all data sets of a run: too few photos in one of its parts are an error.
 
     Raises:
         UsageError: If a data set is unknown.
@@ -155,7 +162,19 @@ def inspect_data(
         look=look,
         sets=tuple(reports),
         elsewhere=elsewhere,
+        too_few=_too_few(reports) if whole_run else "",
     )
+
+
+def _too_few(reports: Sequence[SetReport]) -> str:
+    if any(found.error for found in reports):
+        return ""
+    photos = sum(found.photos for found in reports)
+    for place, part in enumerate(FRACTIONS):
+        rated = sum(found.split[place] for found in reports if found.rated)
+        if rated < FEWEST_RATED:
+            return too_few(rated, f"in the {part} part of {photos}", [found.key for found in reports])
+    return ""
 
 
 def _read(key: str, root: Path, config: DataConfig) -> Contents:
@@ -206,6 +225,7 @@ def _report(key: str, found: Contents, config: DataConfig, look: Look, progress:
         rated=(min(rated), max(rated)) if rated else None,
         scale=found.scale if rated else None,
         split=tuple(len(parts[part]) for part in FRACTIONS),
+        given=bool(records) and all(record.part for record in records),
         scenes=sum(bool(label.scenes) for label in labels) / max(len(records), 1),
         distortions=sum(label.distortion is not None for label in labels) / max(len(records), 1),
         unreadable=len(unreadable),

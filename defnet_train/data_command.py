@@ -45,7 +45,7 @@ def check(
     """Say what is in a data folder, what is missing and how it would be split, before any GPU time is spent.
 
     Every label file is read in full. Exit code: 0 it can be trained on, 2 wrong usage, 3 something is missing or
-    contradicts itself.
+    contradicts itself, or a CSV file or what a recipe names holds too few photos.
     """
     from defnet_train.extras import require_extra
 
@@ -62,10 +62,10 @@ def check(
 
     if root is None:
         raise UsageError("no data folder; type defnet data check FOLDER or set DEFNET_DATA")
-    if out is not None:
-        require_free(out, overwrite=overwrite, reads=(root,))
     named = bool(recipe) or any(setting.startswith("data.sets") for setting in settings or ())
     config = load_config(recipe, settings) if recipe else apply_overrides(TrainConfig(), settings or [])
+    if out is not None:
+        require_free(out, overwrite=overwrite, reads=(root, root / config.data.csv, Path(recipe)))
     is_file = root.is_file()
     config, folder = data_folder(config, root)
     keys = list(config.data.sets) if named or is_file else present(folder, config.data)
@@ -79,7 +79,12 @@ def check(
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("", total=None)
         report = inspect_data(
-            config.data, folder, keys, "pixels" if decode else "headers", lambda count: progress.advance(task, count)
+            config.data,
+            folder,
+            keys,
+            "pixels" if decode else "headers",
+            lambda count: progress.advance(task, count),
+            whole_run=named or is_file,
         )
     console = Console()
     console.print(_table(report))
@@ -96,14 +101,22 @@ def check(
 def _table(report: DataReport) -> Table:
     from rich.table import Table
 
-    split = f"LIQE's session {report.session}" if report.splits == "liqe" else f"generated split {report.session}"
-    table = Table(title=f"{report.root}, {split}", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table = Table(title=f"{report.root}, {_split(report)}", title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("data set", no_wrap=True)
     for header in ("photos", "groups", "scores", "train/val/test", "scenes", "distortions"):
         table.add_column(header, justify="right", no_wrap=True)
     for found in report.sets:
         table.add_row(*_row(found))
     return table
+
+
+def _split(report: DataReport) -> str:
+    if report.splits == "liqe":
+        return f"LIQE's session {report.session}"
+    usable = [found for found in report.sets if found.folder]
+    if usable and all(found.given for found in usable):
+        return "the split of the file"
+    return f"generated split {report.session}"
 
 
 def _row(found: SetReport) -> tuple[str, ...]:

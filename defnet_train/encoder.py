@@ -187,26 +187,11 @@ def _context_needed(tokens_JL: Tensor) -> int:
     return int(tokens_JL.argmax(dim=-1).max()) + 1
 
 
-def require_weight_files(weights: str, trunk_weights: str) -> None:
-    """Stop where a file of weights is missing, before anything is built or written.
-
-    Args:
-        weights: Of CLIP, see `Encoder`.
-        trunk_weights: Of the image trunk, or empty.
-
-    Raises:
-        CheckpointError: If one is missing.
-    """
-    if weights not in ("random", "openai") and not Path(weights).is_file():
-        raise CheckpointError(f"CLIP weights {weights} not found; pass a file, 'openai' or 'random'")
-    if trunk_weights and not Path(trunk_weights).is_file():
-        raise CheckpointError(f"trunk weights {trunk_weights} not found; set model.trunk_weights to a safetensors file")
-
-
 def _build_clip(name: str, weights: str, dropout: float) -> nn.Module:
     if name not in open_clip.list_models():
         open_clip.add_model_config(Path(__file__).parent / "towers" / f"{name}.json")
-    require_weight_files(weights, "")
+    if weights not in ("random", "openai") and not Path(weights).is_file():
+        raise CheckpointError(f"CLIP weights {weights} not found; pass a file, 'openai' or 'random'")
     if TOWERS[name].multilevel and weights != "random":
         raise CheckpointError(f"no CLIP weights exist for {name}; set model.weights=random and model.trunk_weights")
     root_logger = logging.getLogger()
@@ -227,7 +212,8 @@ def _build_clip(name: str, weights: str, dropout: float) -> nn.Module:
 
 
 def _load_trunk(clip: nn.Module, name: str, path: str) -> None:
-    require_weight_files("random", path)
+    if not Path(path).is_file():
+        raise CheckpointError(f"trunk weights {path} not found; set model.trunk_weights to a safetensors file")
     try:
         clip.visual.trunk.net.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError, AttributeError) as error:

@@ -114,9 +114,10 @@ class Epochs:
         position = self._trainer.position
         losses, val_srcc = self._trainer.mean_losses(), validation.mean
         if not np.isfinite([*losses.values(), val_srcc]).all():
+            before = f"the checkpoints before it are in {self._run.path}; " if position.epoch else ""
             raise TrainingError(
-                f"training broke down in epoch {position.epoch + 1}: losses {losses}, validation SRCC {val_srcc}; the "
-                f"checkpoints before it are in {self._run.path}; try lower rates: --set optim.encoder_lr=... or text_lr"
+                f"training broke down in epoch {position.epoch + 1}: losses {losses}, validation SRCC {val_srcc}; "
+                f"{before}try lower rates in a new run: --set optim.encoder_lr=..., head_lr or text_lr"
             )
         return {
             "epoch": position.epoch,

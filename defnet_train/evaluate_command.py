@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -147,8 +148,8 @@ def calibrate(
     if data is None:
         raise UsageError("no data folder; pass it with --data FOLDER or set DEFNET_DATA")
     from defnet_train.calibration import calibrate_checkpoint
+    from defnet_train.checkpoint import find_model
     from defnet_train.display import Display
-    from defnet_train.measuring import find_model
 
     path = find_model(checkpoint)
     if path.suffix == ".onnx":
@@ -157,4 +158,5 @@ def calibrate(
         done = calibrate_checkpoint(path, data, display, session=session, settings=tuple(settings or ()))
     typer.echo(f"factor {done.factor:.4f}, from {done.photos} validation photos of {', '.join(done.data)}")
     typer.echo(f"coverage of 95 % intervals: {done.coverage_validation:.1%} on those, {done.coverage_test:.1%} on test")
-    typer.echo(f"stored in {path}; carry it into a file with: defnet export {path} --overwrite", err=True)
+    typed = shlex.quote(str(path))
+    typer.echo(f"stored in {path}; carry it into a file with: defnet export {typed} --overwrite", err=True)

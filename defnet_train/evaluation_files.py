@@ -18,6 +18,14 @@ from defnet_train.plots.levels import level_curves
 from defnet_train.plots.style import save
 from defnet_train.plots.uncertainty import uncertainty_figure
 
+FIGURES = tuple(
+    f"{place}{name}.{suffix}"
+    for place in ("", "model-*/")
+    for name in ("scatter", "distribution-*", "levels", "uncertainty")
+    for suffix in ("png", "svg")
+)
+"""Patterns of what `write_evaluations` draws."""
+
 
 def refuse_to_replace(folder: Path, data: Path) -> None:
     """Stop before the work whose files would replace any but those of an earlier evaluation.
@@ -29,7 +37,7 @@ def refuse_to_replace(folder: Path, data: Path) -> None:
     Raises:
         UsageError: If one would be.
     """
-    taken = [path for path in (folder / "evaluation.json", folder / "photos.csv") if path.exists()]
+    taken = [path for name in ("evaluation.json", "photos.csv", *FIGURES) for path in sorted(folder.glob(name))]
     if any(data.exists() and path.samefile(data) for path in taken):
         raise UsageError(f"--out {folder}: {data} would be replaced by predictions; name another folder")
     if taken and not _is_ours(folder / "evaluation.json"):

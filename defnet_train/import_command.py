@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -53,7 +54,7 @@ def import_(
     if done.prompts_untold:
         typer.echo(
             f"note: if {checkpoint} is pyiqa's liqe (KonIQ-10k, five prompts), scores are wrong; then import it with: "
-            f"defnet import {checkpoint} --as pyiqa-koniq",
+            f"defnet import {shlex.quote(str(checkpoint))} --as pyiqa-koniq",
             err=True,
         )
-    typer.echo(f"{done.out}: export it with: defnet export {done.out}", err=True)
+    typer.echo(f"{done.out}: export it with: defnet export {shlex.quote(str(done.out))}", err=True)

@@ -1,11 +1,11 @@
-"""`--init`: a run that starts from the weights of another run's checkpoint instead of those of its recipe."""
+"""What a run starts from: weights of its recipe, or with `--init` of another run's checkpoint."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
-from defnet_infer.errors import CheckpointError
+from defnet_infer.errors import CheckpointError, UsageError
 from defnet_train.checkpoint import NO_WEIGHTS, load_checkpoint
 from defnet_train.config import TrainConfig
 from defnet_train.model import Defnet
@@ -19,6 +19,32 @@ def bare_model(config: TrainConfig) -> Defnet:
     model = Defnet(dataclasses.replace(config.model, **NO_WEIGHTS), config.loss.overview_gradient)
     model.config = config.model
     return model
+
+
+def starting_weights(init: Path | None, config: TrainConfig) -> dict[str, str] | None:
+    """Look at what a new run is to start from, before it writes anything; nothing is downloaded.
+
+    Args:
+        init: Checkpoint to start from; None: from the weights that the configuration names.
+        config: The run.
+
+    Returns:
+        Path and SHA-256 of the checkpoint, if there is one.
+
+    Raises:
+        UsageError: If folds could not be new to a model that starts from a checkpoint.
+        CheckpointError: If a file of weights is missing, cannot be read or is of another architecture.
+    """
+    if init is None:
+        if config.model.weights not in ("random", "openai") or config.model.trunk_weights:
+            Defnet(config.model, config.loss.overview_gradient)
+        return None
+    if config.calibration.folds:
+        raise UsageError(
+            f"{init} may have been trained on the photos of a fold, which would then not be new to the model "
+            "without it; calibrate on the validation part: --set calibration.folds=0"
+        )
+    return describe_initial(init, config)
 
 
 def describe_initial(path: Path, config: TrainConfig) -> dict[str, str]:

@@ -19,13 +19,12 @@ from defnet_train.batches import FeatureViews, PhotoViews, ViewSource
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import TrainConfig, require_trainable
 from defnet_train.conformal import HeldOut, calibrate, passes
-from defnet_train.encoder import require_weight_files
 from defnet_train.epochs import Epochs
 from defnet_train.evaluation import figures, predict, reference_scores, series_figures
 from defnet_train.features import finished_features, fit_feature_norm, trunk_features
 from defnet_train.folds import FoldTraining, deal
 from defnet_train.heap import keep_freed_memory
-from defnet_train.initial_weights import bare_model, describe_initial, load_initial
+from defnet_train.initial_weights import bare_model, load_initial, starting_weights
 from defnet_train.listener import Interrupted, Listener, Silent, Stoppable
 from defnet_train.model import Defnet
 from defnet_train.parallel import Rank, check_machine, other_processes, start_fabric
@@ -91,15 +90,8 @@ def train(
     data = load_data(config, root)
     if config.calibration.folds:
         deal(data, config.calibration.folds, config.seed)  # What cannot be dealt should say so before the training.
-        if init is not None:
-            raise UsageError(
-                f"{init} may have been trained on the photos of a fold, which would then not be new to the model "
-                "without it; calibrate on the validation part: --set calibration.folds=0"
-            )
     if not run.exists:
-        if init is None:
-            require_weight_files(config.model.weights, config.model.trunk_weights)
-        run.begin(config, root, data, describe_initial(init, config) if init else None)
+        run.begin(config, root, data, starting_weights(init, config))
     elif init is not None:
         raise UsageError(f"{out} has begun; --init is for new runs")
     else:

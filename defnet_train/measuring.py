@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from defnet_infer.contract import Preprocess
-from defnet_infer.errors import CheckpointError, UsageError
+from defnet_infer.errors import UsageError
 from defnet_train.batches import PhotoViews, ViewSource
-from defnet_train.checkpoint import load_checkpoint
+from defnet_train.checkpoint import find_model, load_checkpoint
 from defnet_train.config import DataConfig, TrainConfig
 from defnet_train.evaluation import Outputs, distortion_type, figures, predict, series_figures
 from defnet_train.readers import data_folder
@@ -88,20 +88,6 @@ class Evaluation:
             "photos_per_second": round(self.photos_per_second, 3),
             "figures": self.figures,
         }
-
-
-def find_model(path: Path) -> Path:
-    """The file of a model: the best checkpoint of a run directory, or the path itself.
-
-    Raises:
-        CheckpointError: If a directory holds no finished run.
-    """
-    if not path.is_dir():
-        return path
-    best = path / "best.safetensors"
-    if not best.is_file():
-        raise CheckpointError(f"{path} holds no best.safetensors; name a run directory of `defnet train`, or a file")
-    return best
 
 
 def evaluate(path: Path, question: Question, listener: Listener) -> Evaluation:

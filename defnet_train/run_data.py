@@ -9,6 +9,7 @@ from pathlib import Path
 
 from defnet_infer.errors import DatasetError
 from defnet_train.config import TrainConfig
+from defnet_train.datasets import own_csv
 from defnet_train.readers import read_all
 from defnet_train.records import ImageRecord
 from defnet_train.splits import split
@@ -79,8 +80,17 @@ def load_data(config: TrainConfig, root: Path, used: Sequence[Sequence[str]] = E
         found = sum(len(data.rated(name)) for name in names)
         if found < FEWEST_RATED:
             of = "altogether" if len(names) > 1 else f"in the {names[0]} part of {len(records)}"
-            raise DatasetError(
-                f"only {found} rated photos {of}; {FEWEST_RATED} are needed: add photos, or data sets with --set "
-                "data.sets"
-            )
+            raise DatasetError(too_few(found, of, tuple(config.data.sets)))
     return data
+
+
+def too_few(found: int, of: str, keys: Sequence[str]) -> str:
+    """The line that says that a run or a measurement needs more photos.
+
+    Args:
+        found: Rated photos there are.
+        of: Where, in words.
+        keys: Data sets that were read.
+    """
+    more = "" if tuple(keys) == (own_csv.KEY,) else ", or data sets with --set data.sets"
+    return f"only {found} rated photos {of}; {FEWEST_RATED} are needed: add photos{more}"

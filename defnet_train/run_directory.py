@@ -41,6 +41,7 @@ class RunDirectory:
         self.path = path
         self.config_file = path / "config.json"
         self.log_file = path / "log.jsonl"
+        self.events_folder = path / "tensorboard"
         self.metrics_file = path / "metrics.json"
         self.state_file = path / "state.safetensors"
         self.best_file = path / "best.safetensors"
@@ -62,8 +63,9 @@ class RunDirectory:
 
     @property
     def strangers(self) -> list[Path]:
-        """Files that are there though no run was begun, and that a run would replace."""
-        own = (self.log_file, self.metrics_file, self.state_file, self.best_file, self.last_file, self.start_file)
+        """Files that are there though no run was begun, and that a run would replace or remove."""
+        own = [self.log_file, self.metrics_file, self.state_file, self.best_file, self.last_file, self.start_file]
+        own += [self.events_folder, *sorted(self.path.glob("fold-*.safetensors"))]
         return [] if self.exists else [path for path in own if path.exists()]
 
     @property
@@ -185,9 +187,8 @@ class RunDirectory:
         self._write_events(entries, afresh=True)
 
     def _write_events(self, entries: list[dict[str, Any]], *, afresh: bool = False) -> None:
-        folder = self.path / "tensorboard"
-        with writing(folder):
-            write_events(folder, entries, afresh=afresh)
+        with writing(self.events_folder):
+            write_events(self.events_folder, entries, afresh=afresh)
 
     def finish(self, result: dict[str, Any]) -> None:
         """Record the figures; from here on the run is done and what it went on from is not needed."""

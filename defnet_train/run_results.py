@@ -114,7 +114,7 @@ def read_results(root: Path) -> tuple[list[Result], int]:
     if not found:
         raise DatasetError(
             f"{root} holds no finished run and no evaluation; train one with: defnet train, or measure a model into it "
-            f"with: defnet evaluate MODEL --data FOLDER --out {root}/NAME"
+            f"with: defnet evaluate MODEL --data FOLDER --out {shlex.quote(f'{root}/NAME')}"
         )
     return sorted(found.values(), key=lambda result: (result.name, result.session)), unfinished
 

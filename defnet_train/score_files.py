@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,8 @@ def read_scores(path: Path, photos: Path) -> dict[str, float]:
         DatasetError: If it has no such columns, a score is not a number, or a photo is not in the folder.
     """
     if not path.is_file():
-        raise UsageError(f"{path} not found; make it with: defnet score {photos} --out {path}")
+        folder, out = shlex.quote(str(photos)), shlex.quote(str(path))
+        raise UsageError(f"{path} not found; make it with: defnet score {folder} --out {out}")
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path}: scores are read from {', '.join(SUFFIXES)}; make one with: defnet score")
     if not photos.is_dir():

@@ -1,6 +1,6 @@
 """All runs behind one table of the paper: every row in every session, into one folder, taking up where it stopped.
 
-    defnet train table4 --data FOLDER --base lite --sessions 1-3
+    defnet train table4 --data FOLDER --base lite --sessions 1-3 --set model.trunk_weights=FILE
 
 A folder of the table holds one run directory per row and session, named `ROW.session-N`. A finished run is not trained
 again; one that was stopped is gone on with.
@@ -32,6 +32,11 @@ class PlannedRun:
 
     config: TrainConfig
     out: Path
+
+    @property
+    def begun(self) -> bool:
+        """Whether it goes on with what is there."""
+        return RunDirectory(self.out).exists
 
     @property
     def finished(self) -> bool:
@@ -101,8 +106,7 @@ def train_table(
             continue
         listener.stage(f"{run.out.name} ({number} of {len(runs)})", 0)
         config, folder = data_folder(run.config, root)
-        begun = RunDirectory(run.out).exists
-        results[run.out.name] = train(config, folder, run.out, listener, device, resume=begun, stop=stop)
+        results[run.out.name] = train(config, folder, run.out, listener, device, resume=run.begun, stop=stop)
     return results
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 import threading
 import time
@@ -101,7 +102,7 @@ def train(
     data = data or given
     if data is None and config.recipe == "smoke" and dry_run:
         with tempfile.TemporaryDirectory() as folder:
-            _print_plan(config, make_release(Path(folder) / "generated"))
+            _print_plan(config, make_release(Path(folder) / "generated"), init, resume=resume)
         return
     if data is None and config.recipe == "smoke":
         data = make_release(RUNS / "generated")
@@ -110,7 +111,7 @@ def train(
     if init is None and not resume:
         _refuse_random_trunk(config)
     if dry_run:
-        _print_plan(config, data)
+        _print_plan(config, data, init, resume=resume)
     else:
         _run(config, data, out, device, resume=resume, init=init)
 
@@ -134,10 +135,13 @@ def _needed(data: Path | None) -> Path:
     return data
 
 
-def _print_plan(config: TrainConfig, data: Path) -> None:
+def _print_plan(config: TrainConfig, data: Path, init: Path | None, *, resume: bool) -> None:
+    from defnet_train.initial_weights import starting_weights
     from defnet_train.plan import lines, make_plan
     from defnet_train.run_data import load_data
 
+    if not resume:
+        starting_weights(init, config)
     typer.echo("\n".join(lines(make_plan(config, load_data(config, data)))))
 
 
@@ -152,7 +156,8 @@ def _run(config: TrainConfig, data: Path, out: Path, device: str, *, resume: boo
         result = train_model(config, data, out, display, device, resume=resume, init=init, stop=stop)
     columns = {"out of fold": "out_of_fold", "validation": "val", "test": "test"}
     print_figures({words: result[name] for words, name in columns.items() if name in result})
-    typer.echo(f"best checkpoint: {out / 'best.safetensors'}; export it with: defnet export {out / 'best.safetensors'}")
+    best = out / "best.safetensors"
+    typer.echo(f"best checkpoint: {best}; export it with: defnet export {shlex.quote(str(best))}")
 
 
 def _train_table(
@@ -164,6 +169,9 @@ def _train_table(
     folder = out or RUNS / "-".join([table, *([Path(base).stem] if base else [])])
     numbers, data = read_sessions(sessions), _needed(data)
     runs = plan_table(table, folder, base=base, sessions=numbers, overrides=settings, root=data)
+    for run in runs:
+        if not run.begun:
+            _refuse_random_trunk(run.config)
     finished = sum(run.finished for run in runs)
     typer.echo(f"{table}: {len(runs)} runs in {folder}, {finished} of them finished", err=True)
     _check(*data_folder(runs[0].config, data))

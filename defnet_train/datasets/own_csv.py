@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 from defnet_infer.errors import DatasetError
-from defnet_infer.taxonomy import DISTORTIONS
+from defnet_infer.taxonomy import DISTORTIONS, SCENES
 from defnet_train.config import DataConfig, TrainConfig
 from defnet_train.datasets.release import Contents, Rated, Scale, attach, refuse_duplicates
 from defnet_train.datasets.tables import number, text_rows
@@ -57,7 +57,9 @@ def read_csv(config: DataConfig, root: Path) -> Contents:
     scale = _scale(config, [entry.score for entry in entries], path)
     low, high = scale
     turned = [(entry, low + high - entry.score if config.csv_lower_is_better else entry.score) for entry in entries]
-    return attach(KEY, folder, turned, scale, labels={})
+    return attach(
+        KEY, folder, turned, scale, labels={}, outside="correct it, or the ends: --set data.csv_range=[LOW,HIGH]"
+    )
 
 
 def alone(config: TrainConfig, file: Path) -> TrainConfig:
@@ -110,7 +112,9 @@ def _labels(row: dict[str, str], where: str) -> Labels | None:
 
 def _known(ids: dict[str, int], name: str, kind: str, where: str) -> int:
     if name.lower() not in ids:
-        raise DatasetError(f"{where}: unknown {kind} '{name}'; known: {', '.join(ids)}")
+        # Scenes are known by LIQE's spelling too, which need not be offered.
+        offered = SCENES if ids is SCENE_IDS else ids
+        raise DatasetError(f"{where}: unknown {kind} '{name}'; known: {', '.join(offered)}")
     return ids[name.lower()]
 
 

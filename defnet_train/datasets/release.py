@@ -179,6 +179,7 @@ def attach(
     parts: Mapping[str, Part] | None = None,
     fix_fastfading: bool = True,
     any_case: bool = False,
+    outside: str = "is this another version of the file?",
 ) -> Contents:
     """Records of entries whose score points the right way.
 
@@ -191,6 +192,7 @@ def attach(
         parts: Part by path, or None for those of the entries.
         fix_fastfading: See `contents`.
         any_case: Photo names match in upper or lower case.
+        outside: What to think or do of a score outside the scale.
 
     Raises:
         DatasetError: If a score lies outside the scale, or the split file leaves a photo out.
@@ -203,7 +205,7 @@ def attach(
         if not low - slack <= mos <= high + slack:
             raise DatasetError(
                 f"{entry.where}: score {entry.score:g} of {entry.path} is outside the scale of the data set "
-                f"({low:g} to {high:g}, higher is better); is this another version of the file?"
+                f"({low:g} to {high:g}, higher is better); {outside}"
             )
         if parts is not None and entry.path not in parts:
             raise DatasetError(

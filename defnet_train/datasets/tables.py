@@ -76,7 +76,7 @@ def text_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> Itera
                     raise DatasetError(f"{where}: more cells than the header has columns")
                 yield where, {name: cell.strip() for name, cell in row.items()}
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} is not a text table in UTF-8 ({error}); copy it again from the release") from error
+        raise DatasetError(f"{path} is not a text table in UTF-8 ({error}); save it as one or copy it again") from error
 
 
 def headed_rows(path: Path, columns: Sequence[str], sheet: str = "") -> Iterator[tuple[str, dict[str, Cell]]]:

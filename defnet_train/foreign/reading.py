@@ -7,8 +7,10 @@ ask for. What it refuses is refused here too, in one line that says what the fil
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import re
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -84,12 +86,14 @@ def _refusal(path: Path, other: OtherFile) -> str:
         return (
             f"{path} is a pickle{what}, not written by torch.save; it could run code, so defnet opens none; {_RESAVE}"
         )
+    typed = shlex.quote(str(path))
+    load = f'torch.jit.load({json.dumps(str(path))}, map_location="cpu")'
+    resave = f'import torch; torch.save({load}.state_dict(), "weights.pt")'
     return {
-        "checkpoint": f"{path} is a checkpoint of defnet already; export it with: defnet export {path}",
+        "checkpoint": f"{path} is a checkpoint of defnet already; export it with: defnet export {typed}",
         "torchscript": (
             f"{path} is a TorchScript archive, as OpenAI ships CLIP; it holds program code, so defnet opens none; "
-            f"save its weights alone: python -c \"import torch; torch.save(torch.jit.load('{path}', "
-            f"map_location='cpu').state_dict(), 'weights.pt')\", then: defnet import weights.pt"
+            f"save its weights alone: python -c {shlex.quote(resave)}, then: defnet import weights.pt"
         ),
         "cut": f"{path} is cut off: its end is missing; fetch or save it again",
         "empty": f"{path} is empty; fetch or save it again",

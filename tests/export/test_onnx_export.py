@@ -11,7 +11,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner
 
+from defnet_export import cli
 from defnet_export.certificate import BOUNDS, certify_views, generated_views
 from defnet_export.graph import ScoringGraph
 from defnet_export.onnx_export import ExportReport, export_onnx, fitted_on
@@ -152,3 +155,17 @@ def test_mistakes_are_named_before_any_work(checkpoint, exported, tmp_path):
     (tmp_path / "text.safetensors").write_text("not a checkpoint")
     with pytest.raises(CheckpointError, match="is not a safetensors checkpoint"):
         export_onnx(tmp_path / "text.safetensors", tmp_path / "model.onnx")
+
+
+def test_a_run_directory_stands_for_its_best_checkpoint(tmp_path):
+    (tmp_path / "best.safetensors").touch()
+    (tmp_path / "best.onnx").write_text("in the way")
+    app = typer.Typer()
+    cli.add_commands(app)
+    result = CliRunner().invoke(app, [str(tmp_path)])
+    assert isinstance(result.exception, UsageError)
+    assert f"{tmp_path / 'best.onnx'} exists" in str(result.exception), "beside the checkpoint, named after it"
+    (tmp_path / "best.safetensors").unlink()
+    result = CliRunner().invoke(app, [str(tmp_path)])
+    assert isinstance(result.exception, CheckpointError)
+    assert "holds no best.safetensors; name a run directory" in str(result.exception)

@@ -139,6 +139,9 @@ def test_a_recipe_of_ones_own_is_named_after_its_file(tmp_path: Path) -> None:
         "data.session=0",
         "model.dropout=1.0",
         "loss.tau=nan",
+        "loss.tie_probability=1.5",
+        "optim.encoder_weight_decay=-1.0",
+        "optim.head_lr=inf",
     ],
 )
 def test_a_number_that_cannot_work_is_refused_before_anything_runs(override: str) -> None:

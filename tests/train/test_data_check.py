@@ -16,6 +16,7 @@ from defnet_train.cli import add_commands
 from defnet_train.config import TrainConfig
 from defnet_train.data_check import SetReport, check_data, inspect_data
 from defnet_train.recipe_file import apply_overrides
+from defnet_train.run_data import load_data
 from tests.train.conftest import textured_photo
 from tests.train.releases import WRITERS, put, write_bid, write_csiq, write_koniq10k
 
@@ -167,20 +168,46 @@ def test_the_command_shows_every_data_set_that_is_there(app: typer.Typer, tmp_pa
 
 
 def test_the_command_takes_a_csv_file_alone(app: typer.Typer, tmp_path: Path) -> None:
-    write_different_photos(tmp_path)
+    write_different_photos(tmp_path, 50)
     result = CliRunner().invoke(app, ["data", "check", str(tmp_path / "my.csv")])
     assert result.exit_code == 0, result.output
-    assert "7/1/2" in result.stdout
+    assert "35/5/10" in result.stdout
     assert "not here" not in result.stdout, "one file was asked for"
+    assert "generated split 1" in result.stdout
+    rows = [f"{i}.png,{i},{('train', 'val', 'test')[i % 3]}" for i in range(50)]
+    (tmp_path / "my.csv").write_text("\n".join(["path,mos,split", *rows]) + "\n")
+    result = CliRunner().invoke(app, ["data", "check", str(tmp_path / "my.csv")])
+    assert "the split of the file" in result.stdout
+    assert "generated" not in result.stdout
+    assert "17/17/16" in result.stdout
+
+
+def test_a_file_that_a_run_would_refuse_is_no_success(app: typer.Typer, tmp_path: Path) -> None:
+    write_different_photos(tmp_path)
+    wanted = "only 1 rated photos in the val part of 10; 5 are needed: add photos"
+    asked = ["--set", "data.sets={csv = 4}", "--set", "data.csv=my.csv"]
+    for typed in ([str(tmp_path / "my.csv")], [str(tmp_path), *asked]):
+        result = CliRunner().invoke(app, ["data", "check", *typed])
+        assert isinstance(result.exception, DatasetError)
+        assert str(result.exception) == wanted
+        assert "7/1/2" in result.stdout, "the table is shown all the same"
+    with pytest.raises(DatasetError) as caught:
+        load_data(config(*asked[1::2]), tmp_path)
+    assert str(caught.value) == wanted, "as the run says it"
 
 
 def test_a_report_never_replaces_what_is_checked(app: typer.Typer, tmp_path: Path) -> None:
-    write_different_photos(tmp_path)
+    write_different_photos(tmp_path, 50)
     mine, report = tmp_path / "my.csv", tmp_path / "report.json"
     scores = mine.read_text()
     report.write_text("old")
-    for out, more, said in ((mine, ["--overwrite"], "is what this command reads"), (report, [], "--overwrite")):
-        result = CliRunner().invoke(app, ["data", "check", str(mine), "--out", str(out), *more])
+    named = [str(tmp_path), "--set", "data.sets={csv = 4}", "--set", "data.csv=my.csv", "--overwrite"]
+    for out, typed, said in (
+        (mine, [str(mine), "--overwrite"], "is what this command reads"),
+        (mine, named, "is what this command reads"),
+        (report, [str(mine)], "--overwrite"),
+    ):
+        result = CliRunner().invoke(app, ["data", "check", *typed, "--out", str(out)])
         assert isinstance(result.exception, UsageError)
         assert said in str(result.exception)
     assert (mine.read_text(), report.read_text()) == (scores, "old")

@@ -105,6 +105,13 @@ def test_an_evaluation_replaces_only_an_evaluation(app: typer.Typer, tmp_path: P
     result = CliRunner().invoke(app, ["evaluate", "x", "--data", str(tmp_path), "--out", str(tmp_path)])
     assert "checkpoint x not found" in str(result.exception), "one may be replaced"
     assert mine.read_text().startswith("path,mos")
+    for name in ("scatter.png", "model-2/distribution-csv.svg"):
+        figure = tmp_path / "other" / name
+        figure.parent.mkdir(parents=True)
+        figure.touch()
+        result = CliRunner().invoke(app, ["evaluate", "x", "--data", str(mine), "--out", str(tmp_path / "other")])
+        assert f"{figure} is not of an earlier evaluation" in str(result.exception)
+        shutil.rmtree(tmp_path / "other")
 
 
 def test_other_data_sets_than_the_file_that_is_given_are_refused(app: typer.Typer, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboardX.proto.event_pb2 import Event
 
-from defnet_infer.errors import CheckpointError, DatasetError, UsageError
+from defnet_infer.errors import CheckpointError, DatasetError, TrainingError, UsageError
 from defnet_train.checkpoint import load_checkpoint
 from defnet_train.config import DataConfig, TrainConfig
 from defnet_train.loop import train
@@ -19,6 +19,7 @@ from defnet_train.model import Defnet
 from defnet_train.recipe_file import apply_overrides, load_config
 from defnet_train.run_data import load_data
 from defnet_train.schedule import learning_rate_factor
+from defnet_train.trainer import Trainer
 from tests.train.conftest import TINY, Recorder, Run, make_release
 
 
@@ -237,6 +238,23 @@ def test_noise_from_the_marginal_is_fitted_anew_wherever_the_weights_come_from(s
         factors[name] = load_file(start)["heads.quality.noise_factor"].item()
         assert load_file(tmp_path / name / "last.safetensors")["heads.quality.noise_factor"].item() == 1
     assert 1 not in factors.values()
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_run_that_breaks_down_names_checkpoints_only_where_there_are_any(
+    smoke_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
+) -> None:
+    losses = Trainer.mean_losses
+
+    def breaks_in_the_last(trainer: Trainer) -> dict[str, float]:
+        return losses(trainer) | ({"quality": float("nan")} if trainer.position.epoch == epochs - 1 else {})
+
+    monkeypatch.setattr(Trainer, "mean_losses", breaks_in_the_last)
+    config = apply_overrides(smoke_run.config, [f"optim.epochs={epochs}", "optim.steps_per_epoch=1"])
+    with pytest.raises(TrainingError, match=rf"broke down in epoch {epochs}: .*try lower rates in a new run") as caught:
+        train(config, smoke_run.release.root, tmp_path / "run", Recorder(), "cpu")
+    named = f"the checkpoints before it are in {tmp_path / 'run'}; " in str(caught.value)
+    assert named == (tmp_path / "run" / "best.safetensors").exists() == (epochs > 1)
 
 
 def test_a_run_does_not_start_from_another_architecture(smoke_run: Run, tmp_path: Path) -> None:

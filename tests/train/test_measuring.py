@@ -13,10 +13,10 @@ from safetensors.numpy import load_file
 
 from defnet_infer.errors import CheckpointError, DatasetError, UsageError
 from defnet_train.calibration import calibrate_checkpoint
-from defnet_train.checkpoint import load_checkpoint, save_checkpoint
+from defnet_train.checkpoint import find_model, load_checkpoint, save_checkpoint
 from defnet_train.config import DataConfig
 from defnet_train.evaluation_files import write_evaluations
-from defnet_train.measuring import Part, Question, evaluate, find_model, may_have_trained, over_sessions
+from defnet_train.measuring import Part, Question, evaluate, may_have_trained, over_sessions
 from defnet_train.model import Defnet
 from defnet_train.recipe_file import apply_overrides
 from defnet_train.run_results import read_results

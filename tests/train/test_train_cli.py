@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from defnet_infer.errors import MissingExtraError, UsageError
+from defnet_infer.errors import CheckpointError, MissingExtraError, UsageError
 from defnet_train.cli import add_commands
 from defnet_train.extras import require_extra
 from tests.train.conftest import TINY, Run
@@ -71,11 +71,11 @@ def test_a_command_typed_wrong_says_what_to_type(
     assert list(tmp_path.iterdir()) == [], "nothing was written"
 
 
-@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+@pytest.mark.parametrize("typed", [["lite"], ["lite", "--dry-run"], ["table4", "--base", "lite", "--sessions", "1"]])
 def test_a_frozen_trunk_without_weights_is_refused(
-    app: typer.Typer, smoke_run: Run, tmp_path: Path, more: list[str]
+    app: typer.Typer, smoke_run: Run, tmp_path: Path, typed: list[str]
 ) -> None:
-    typed = ["train", "lite", "--data", str(smoke_run.release.root), "--out", str(tmp_path / "run"), *more]
+    typed = ["train", *typed, "--data", str(smoke_run.release.root), "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(app, typed)
     assert isinstance(result.exception, UsageError)
     assert "frozen trunk of mobilenetv2_100 would keep random weights" in str(result.exception)
@@ -83,10 +83,30 @@ def test_a_frozen_trunk_without_weights_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--set", "model.weights=gone.pt"], "CLIP weights gone.pt not found"),
+        (["--set", "model.trunk_weights=gone.safetensors"], "trunk weights gone.safetensors not found"),
+        (["--init", "gone.safetensors"], "checkpoint gone.safetensors not found"),
+    ],
+)
+def test_weights_that_are_not_there_leave_no_run_behind(
+    app: typer.Typer, smoke_run: Run, tmp_path: Path, wrong: list[str], message: str, more: list[str]
+) -> None:
+    typed = ["train", "smoke", "--data", str(smoke_run.release.root), "--out", str(tmp_path / "run")]
+    typed += ["--set", f"data.labels={smoke_run.config.data.labels}"]
+    result = CliRunner().invoke(app, [*typed, *wrong, *more])
+    assert isinstance(result.exception, CheckpointError)
+    assert message in str(result.exception)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_replaces_no_file_of_somebody_else(app: typer.Typer, smoke_run: Run, tmp_path: Path) -> None:
     typed = ["train", "smoke", "--data", str(smoke_run.release.root), "--out", str(tmp_path)]
     typed += ["--set", f"data.labels={smoke_run.config.data.labels}"]
-    for name in ("best.safetensors", "metrics.json", "log.jsonl"):
+    for name in ("best.safetensors", "metrics.json", "log.jsonl", "tensorboard", "fold-3.safetensors"):
         (tmp_path / name).write_text("mine")
         result = CliRunner().invoke(app, typed)
         assert isinstance(result.exception, UsageError)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import pickle
+import shlex
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -153,6 +156,23 @@ def test_every_command_that_wants_a_model_says_what_was_given_and_what_to_type(
         assert f"defnet import {path}" in str(error)
     with pytest.raises(CheckpointError, match=f"foreign checkpoint.*defnet import {path}"):
         load_checkpoint(path)
+
+
+def test_what_a_message_says_to_type_can_be_typed_as_it_stands(tmp_path: Path, checkpoint: Path) -> None:
+    path = tmp_path / "it's mine.pt"
+    torchscript(path)
+    with pytest.raises(CheckpointError) as caught:
+        read(path)
+    python, _, program = shlex.split(str(caught.value).split("weights alone: ")[1].split(", then: ")[0])
+    assert python == "python"
+    assert str(path) in [node.value for node in ast.walk(ast.parse(program)) if isinstance(node, ast.Constant)]
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert shlex.split(str(caught.value).split("with: ")[1]) == ["defnet", "import", str(path)]
+    ours = Path(shutil.copy(checkpoint, tmp_path / "our own.safetensors"))
+    with pytest.raises(CheckpointError) as caught:
+        read(ours)
+    assert shlex.split(str(caught.value).split("with: ")[1]) == ["defnet", "export", str(ours)]
 
 
 def test_weights_of_a_trunk_are_not_to_be_imported(tmp_path: Path) -> None:
