@@ -89,6 +89,7 @@ def test_a_frozen_trunk_without_weights_is_refused(
     [
         (["--set", "model.weights=gone.pt"], "CLIP weights gone.pt not found"),
         (["--set", "model.trunk_weights=gone.safetensors"], "trunk weights gone.safetensors not found"),
+        (["--set", f"model.trunk_weights={__file__}"], f"do not fit {TINY}"),
         (["--init", "gone.safetensors"], "checkpoint gone.safetensors not found"),
     ],
 )
