@@ -18,10 +18,9 @@ from functools import partial
 from defnet_infer import archives, patterns, remote
 from defnet_infer.errors import UsageError
 from defnet_infer.photo_search import search
+from defnet_infer.results import FORMULA_STARTS, guarded_path
 from defnet_infer.shards import Shard
 from defnet_infer.sources import Source
-
-_FORMULA_STARTS = "=+-@\t\r\n"
 
 
 @dataclass(frozen=True)
@@ -89,11 +88,11 @@ def order_key(name: str) -> bytes:
     `defnet merge` sorts by the same key, knowing only results files.
     """
     name = archives.archive_of(name)
-    return os.fsencode("./" + name if name[:1] in _FORMULA_STARTS else name)
+    return os.fsencode(guarded_path(name))
 
 
 def _sorts_as_it_is(name: str) -> bool:
-    return name.isascii() and "::" not in name and name[:1] not in _FORMULA_STARTS
+    return name.isascii() and "::" not in name and not name.startswith(FORMULA_STARTS)
 
 
 def _new(photos: Iterator[tuple[str, str]], seen: set[str], shard: Shard | None, *, alone: bool) -> Iterator[str]:

@@ -10,7 +10,6 @@ import heapq
 import json
 import os
 import re
-import shlex
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
@@ -21,6 +20,7 @@ from defnet_infer import parquet, run_record
 from defnet_infer.archives import archive_of
 from defnet_infer.errors import DefnetError, UsageError
 from defnet_infer.inputs import order_key
+from defnet_infer.out_file import require_folder
 from defnet_infer.results import COLUMNS, DETAILED_COLUMNS, Row, header_line, rows_from_lines
 from defnet_infer.results_file import PARQUET, ResultsFile, format_of
 
@@ -45,9 +45,7 @@ def merge(out: Path, parts: Sequence[Path], *, overwrite: bool = False) -> dict[
         UsageError: If the parts do not belong together, are not all there or not finished, or `out` exists.
         DefnetError: If the disk is full.
     """
-    if not out.parent.is_dir():
-        folder = shlex.quote(str(out.parent))
-        raise UsageError(f"{out}: the folder {out.parent} does not exist; make it with: mkdir -p {folder}")
+    require_folder(out)
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists; replace it with --overwrite, or name another file")
     if any(part.resolve() == out.resolve() for part in parts):

@@ -26,6 +26,19 @@ def require_free(out: Path, *, overwrite: bool = False, reads: tuple[Path, ...] 
             raise UsageError(f"--out {out} is what this command reads; name another file")
         if not overwrite:
             raise UsageError(f"--out {out} exists; replace it with --overwrite, or name another file")
-    elif not out.parent.is_dir():
+    require_folder(out, "--out ")
+
+
+def require_folder(out: Path, option: str = "") -> None:
+    """Refuse a file in a folder that is not there.
+
+    Args:
+        out: The file, as it was typed.
+        option: What stood before it.
+
+    Raises:
+        UsageError: With the command that makes the folder.
+    """
+    if not out.parent.is_dir():
         folder = shlex.quote(str(out.parent))
-        raise UsageError(f"--out {out}: the folder {out.parent} does not exist; make it with: mkdir -p {folder}")
+        raise UsageError(f"{option}{out}: the folder {out.parent} does not exist; make it with: mkdir -p {folder}")

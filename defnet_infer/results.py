@@ -76,7 +76,8 @@ DECIMALS = {
 
 _PLAIN = ("score", "fused_score", "aleatoric", "epistemic")
 """Outputs that are columns as they are."""
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""A cell that begins so is a formula to a spreadsheet."""
 
 _CLASSES = {"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS}
 
@@ -137,12 +138,12 @@ def _cell(name: str, value: str | float | tuple[float, ...] | None) -> str:
         return text
     if name == "path":
         return guarded_path(text)
-    return "'" + text if text.startswith(_FORMULA_STARTS) else text
+    return "'" + text if text.startswith(FORMULA_STARTS) else text
 
 
 def guarded_path(path: str) -> str:
     """As it stands in CSV, where a spreadsheet would run some as a formula: ``./=a.png`` is the same file."""
-    return "./" + path if path.startswith(_FORMULA_STARTS) else path
+    return "./" + path if path.startswith(FORMULA_STARTS) else path
 
 
 def _quoted(cell: str) -> str:

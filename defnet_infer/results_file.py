@@ -7,7 +7,6 @@ written. What a failing write left behind is cut off again.
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import IO
 
 from defnet_infer.errors import DefnetError, UsageError
+from defnet_infer.out_file import require_folder
 from defnet_infer.results import COLUMNS, Format, Row, header_line, row_line
 
 FORMAT_BY_SUFFIX: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -170,9 +170,7 @@ def open_for_writing(path: Path, *, overwrite: bool) -> IO[bytes]:
     """
     if not (overwrite and path.is_file()):
         check_is_new(path)
-        if not path.parent.is_dir():
-            folder = shlex.quote(str(path.parent))
-            raise UsageError(f"--out {path}: the folder {path.parent} does not exist; make it with: mkdir -p {folder}")
+        require_folder(path, "--out ")
     try:
         # Opening is the only honest test: permission bits say nothing on a read-only disk, or to root.
         return path.open("r+b" if path.exists() else "x+b", buffering=0)

@@ -1,6 +1,8 @@
 """Recipes: TOML files of `defnet_train/recipes`, rows of a table, or a user's own, with changes from the command line.
 
-config = load_config("lite", overrides=["optim.epochs=5"])
+    config = load_config("lite", overrides=["optim.epochs=5"])
+
+The tables and their keys are those of `defnet_train.config`.
 """
 
 from __future__ import annotations

@@ -29,9 +29,13 @@ class Validation(NamedTuple):
     @property
     def mean(self) -> float:
         """Mean over data sets of the SRCC."""
-        # A set of one validation photo has no correlation, and must not take that of the others away.
-        known = [value for value in self.by_set.values() if np.isfinite(value)]
-        return float(np.mean(known)) if known else float("nan")
+        return _mean(self.by_set)
+
+
+def _mean(by_set: dict[str, float]) -> float:
+    # A set of one validation photo has no correlation, and must not take that of the others away.
+    known = [value for value in by_set.values() if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def validate(
@@ -69,5 +73,4 @@ def validate(
     keys = np.array([r.dataset for r in records])
     target = np.array([r.target for r in records])
     by_set = {str(key): srcc(outputs["score"][keys == key], target[keys == key]) for key in np.unique(keys)}
-    mean = Validation(by_set, float("nan")).mean
-    return Validation(by_set, checkpoint_figure(choice, mean, outputs, records))
+    return Validation(by_set, checkpoint_figure(choice, _mean(by_set), outputs, records))

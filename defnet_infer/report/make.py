@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from defnet_infer import run_record
 from defnet_infer.contract import Preprocess
 from defnet_infer.errors import DefnetError, UsageError
+from defnet_infer.out_file import require_folder
 from defnet_infer.report import page, payload
 from defnet_infer.report.rows import read_rows
 from defnet_infer.report.thumbnails import SUFFIX, make_thumbnails
@@ -45,9 +45,7 @@ def check_target(out: Path, *, overwrite: bool, thumbnails: Thumbnails = "embed"
         raise UsageError(f"{out}: a report is a page; name it .html")
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists; replace it with --overwrite, or name another file")
-    if not out.parent.is_dir():
-        folder = shlex.quote(str(out.parent))
-        raise UsageError(f"{out}: the folder {out.parent} does not exist; make it with: mkdir -p {folder}")
+    require_folder(out)
     beside = _folder_beside(out)
     if thumbnails != "folder" or not os.path.lexists(beside):
         return
