@@ -10,7 +10,7 @@ Rows of photos that are not among the given ones are kept, after the row that th
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count, takewhile
@@ -18,8 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TypeVar
 
-from defnet_infer import journal, parquet
-from defnet_infer.archives import archive_of
+from defnet_infer import journal, parquet, row_order
 from defnet_infer.errors import DefnetError, UsageError
 from defnet_infer.journal import Entry, Identity, Journal, Origin
 from defnet_infer.results import COLUMNS, Row, rows_from_lines
@@ -88,7 +87,7 @@ class RunResults:
             if not (overwrite or resume):
                 check_is_new(self._parquet)
         if self._log is not None:
-            _finish_rewrite(self._log, self._side)
+            row_order.finish_rewrite(self._log, self._side)
             if resume and self._parquet is not None and self._parquet.exists() and not self._log.exists():
                 self._unpack(self._parquet, self._log)
         self._file = ResultsFile(self._log, overwrite=overwrite or resume, stream=stream, columns=columns)
@@ -159,7 +158,7 @@ class RunResults:
         if self._log is None:
             yield from items
             return
-        rows = _numbered(self._past, range(len(self._past)))
+        rows = row_order.numbered(self._past, range(len(self._past)))
         for item in items:
             key = name(item)
             identity = journal.identify(key) if identify is None else Identity(*(identify(item) or journal.UNKNOWN))
@@ -231,55 +230,14 @@ class RunResults:
             ) from error
 
     def _put_in_order(self) -> None:
+        assert self._log is not None and self._past_origin is not None
         every = self._past + self._new
-        order = self._order()
+        order = row_order.final(self._past, self._new, self._plan, planned_all=self._planned_all)
         if order != list(range(len(every))):
-            self._rewrite(order)
+            begun = b"".join(map(journal.encode, [self._past_origin, *[{"resumed": True}] * self.resumed]))
+            row_order.rewrite(self._log, self._side, self._file.header, begun, every, order, before_moving=self.close)
         self.failed = sum(every[index].failed for index in order)
         self.scored = len(order) - self.failed
-
-    def _order(self) -> list[int]:
-        """Indices into past and new entries as they shall stand in the file."""
-        every = self._past + self._new
-        planned = [index for index in self._plan if index >= 0]
-        placed, final = set(planned), _numbered(every, planned)
-        after: dict[int, list[int]] = {}
-        before = -1
-        for key, index in _numbered(self._past, range(len(self._past))).items():
-            if key in final:
-                before = final[key]
-            # An archive of which all is planned and that has fewer members of this name now has replaced the others.
-            elif index not in placed and not (self._planned_all and (key[0], 0) in final):
-                after.setdefault(before, []).append(index)
-        order = after.get(-1, [])
-        for index in planned:
-            order += [index, *after.get(index, [])]
-        return order
-
-    def _rewrite(self, order: Sequence[int]) -> None:
-        """Both files in order. See `_finish_rewrite` for a process that is killed here."""
-        assert self._log is not None
-        every = self._past + self._new
-        offsets, position = [], len(self._file.header)
-        for entry in every:
-            offsets.append(position)
-            position += entry.length
-        with self._log.open("rb") as old, _part(self._log).open("wb") as new:
-            new.write(self._file.header)
-            for index in order:
-                old.seek(offsets[index])
-                new.write(old.read(every[index].length))
-            new.flush()
-            os.fsync(new.fileno())
-        with _part(self._side).open("wb") as new:
-            new.write(journal.encode(self._past_origin))
-            new.writelines(journal.encode({"resumed": True}) for _ in range(self.resumed))
-            new.writelines(journal.encode(every[index]) for index in order)
-            new.flush()
-            os.fsync(new.fileno())
-        self.close()
-        os.replace(_part(self._log), self._log)
-        os.replace(_part(self._side), self._side)
 
     def rows(self) -> Iterator[Row]:
         """The rows of the finished file, those of earlier runs included."""
@@ -295,7 +253,7 @@ class RunResults:
         with suppress(OSError), self._side.open("rb") as file:
             names = [value[0] for value in map(journal.parsed, file) if isinstance(value, list)]
         try:
-            draft = _part(log)
+            draft = row_order.part(log)
             with ResultsFile(draft.with_suffix(".jsonl"), overwrite=True, columns=self._columns) as rows:
                 for row, name in zip(parquet.read(source), names, strict=True):
                     rows.write(Row(**{**vars(row), "path": name}))
@@ -318,31 +276,3 @@ class RunResults:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _numbered(entries: Sequence[Entry], indices: Iterable[int]) -> dict[tuple[str, int], int]:
-    """Indices by name, in the order in which the names first came; of rows of one name the last counts.
-
-    A tar archive may hold several members of one name, each a photo of its own: these are numbered.
-    """
-    numbered: dict[tuple[str, int], int] = {}
-    members: Counter[str] = Counter()
-    for index in indices:
-        name = entries[index].name
-        numbered[name, members[name]] = index
-        if archive_of(name) != name:
-            members[name] += 1
-    return numbered
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
-
-
-def _finish_rewrite(log: Path, side: Path) -> None:
-    """Tidy up after a process that was killed while it rewrote: results go first, so their draft tells the state."""
-    if _part(log).exists():
-        _part(side).unlink(missing_ok=True)
-        _part(log).unlink()
-    elif _part(side).exists():
-        os.replace(_part(side), side)
