@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,7 @@ import typer
 from defnet_export.exported_before import is_exported, located, refuse_unusable
 from defnet_export.tensorrt_options import BuildOptions, batch_range
 from defnet_infer.errors import StorageError, UsageError
+from defnet_infer.out_file import require_free
 from defnet_train.extras import require_extra
 
 if TYPE_CHECKING:
@@ -171,8 +173,8 @@ def _check_targets(
     """Everything that is to be written has a free place, before minutes go into the first of it."""
     if out is not None and (out.is_dir() or out.suffix != ".onnx"):
         raise UsageError(f"--out {out}: an exported file is called NAME.onnx; name it so")
-    if whole_photo is not None and whole_photo.exists() and not overwrite:
-        raise UsageError(f"{whole_photo} exists; add --overwrite or choose another --out")
+    if whole_photo is not None:
+        require_free(whole_photo, "", overwrite=overwrite)
     if triton is not None:
         from defnet_export import triton as repository
 
@@ -214,8 +216,8 @@ def _export_onnx(
         raise typer.Exit(INTERRUPTED) from None
     if not quiet:
         typer.echo(
-            f"{report.path}: agrees with PyTorch; score a folder with: defnet score FOLDER --model {report.path} "
-            "--out results.csv",
+            f"{report.path}: agrees with PyTorch; score a folder with: defnet score FOLDER "
+            f"--model {shlex.quote(str(report.path))} --out results.csv",
             err=True,
         )
 
@@ -263,13 +265,15 @@ def _wrap(
 
         write_repository(Artifact.open(served), triton, name=name, overwrite=overwrite)
         if not quiet:
-            typer.echo(f"{triton / name}: serve it with: tritonserver --model-repository={triton}", err=True)
+            typer.echo(
+                f"{triton / name}: serve it with: tritonserver --model-repository={shlex.quote(str(triton))}", err=True
+            )
     if hub_dir is not None:
         from defnet_export.hub import write_hub_folder
 
         write_hub_folder(Artifact.open(model), hub_dir, name=name, overwrite=overwrite)
         if not quiet:
-            typer.echo(f"{hub_dir}: upload it with: hf upload OWNER/NAME {hub_dir}", err=True)
+            typer.echo(f"{hub_dir}: upload it with: hf upload OWNER/NAME {shlex.quote(str(hub_dir))}", err=True)
 
 
 def _precision(*, fp32: bool, fp16: bool, int8: bool) -> Precision:

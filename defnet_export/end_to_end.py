@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from defnet_infer import views
 from defnet_infer.artifact import Artifact
 from defnet_infer.contract import END_TO_END, KIND_KEY, Contract, Preprocess
 from defnet_infer.errors import GateError, StorageError, UsageError
+from defnet_infer.out_file import require_free
 from defnet_infer.sessions.onnxruntime import OnnxRuntimeSession, quiet_options
 
 SCORE_BOUNDS = {"float32": 2e-3, "float16": 2e-3, "int8": 0.02}
@@ -100,10 +100,7 @@ def write_end_to_end(exported: Path, out: Path, *, overwrite: bool = False) -> E
         GateError: If a score differs from the Python pipeline's by more than its bound. No file is left.
         StorageError: If the disk is full or the folder cannot be written. No file is left.
     """
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists; add --overwrite or choose another --out")
-    if not out.parent.is_dir():
-        raise UsageError(f"folder {out.parent} does not exist; make it first: mkdir -p {shlex.quote(str(out.parent))}")
+    require_free(out, "", overwrite=overwrite)
     artifact = Artifact.open(exported)
     if artifact.end_to_end:
         raise UsageError(f"{exported} takes whole photos already; give the file it was made from")

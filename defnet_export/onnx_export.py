@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,8 @@ from defnet_export.graph import ScoringGraph
 from defnet_export.lowering import OPSET, lower
 from defnet_export.stages import Stages
 from defnet_infer.checking import chosen_photos
-from defnet_infer.errors import CheckpointError, GateError, StorageError, UsageError
+from defnet_infer.errors import CheckpointError, GateError, StorageError
+from defnet_infer.out_file import require_free
 from defnet_infer.parity import Precision
 from defnet_infer.saved_reference import KEY as REFERENCE_KEY
 from defnet_infer.saved_reference import SavedReference
@@ -76,10 +76,7 @@ def export_onnx(
         StorageError: If the disk is full or the folder cannot be written. No file is left.
     """
     stages = stages or Stages(quiet=True)
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists; add --overwrite or choose another --out")
-    if not out.parent.is_dir():
-        raise UsageError(f"folder {out.parent} does not exist; make it first: mkdir -p {shlex.quote(str(out.parent))}")
+    require_free(out, "", overwrite=overwrite)
     if photos is not None:
         chosen_photos(photos, 1)  # A wrong folder is named now, not after a minute of work.
     with stages.stage("read the checkpoint and encode its prompts") as stage:

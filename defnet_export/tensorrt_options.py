@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from defnet_infer.engine_file import BatchRange, HardwareCompatibility
 from defnet_infer.errors import UsageError
+from defnet_infer.out_file import require_free
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +40,8 @@ class BuildOptions:
             path: Path | None = getattr(self, option)
             if path is None:
                 continue
-            if path.is_dir():
-                raise UsageError(f"--{option.replace('_', '-')} {path} is a folder; name a file in it")
-            if not path.parent.is_dir():
-                raise UsageError(
-                    f"folder {path.parent} does not exist; make it first: mkdir -p {shlex.quote(str(path.parent))}"
-                )
+            # Logs and caches of an earlier build are replaced.
+            require_free(path, f"--{option.replace('_', '-')} ", overwrite=True)
 
 
 def batch_range(largest: int, best: int | None) -> BatchRange:

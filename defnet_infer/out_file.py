@@ -8,11 +8,12 @@ from pathlib import Path
 from defnet_infer.errors import UsageError
 
 
-def require_free(out: Path, *, overwrite: bool = False, reads: tuple[Path, ...] = ()) -> None:
+def require_free(out: Path, option: str = "--out ", *, overwrite: bool = False, reads: tuple[Path, ...] = ()) -> None:
     """Refuse what must not be written.
 
     Args:
         out: The file, as it was typed.
+        option: What stood before it; nothing where its name was made from another.
         overwrite: It may replace an earlier one.
         reads: Files that the command reads; these are never replaced.
 
@@ -20,13 +21,14 @@ def require_free(out: Path, *, overwrite: bool = False, reads: tuple[Path, ...] 
         UsageError: If it is a folder, one of `reads`, or exists and may not be replaced, or its folder does not exist.
     """
     if out.is_dir():
-        raise UsageError(f"--out {out} is a folder; name a file in it")
+        raise UsageError(f"{option}{out} is a folder; name a file in it")
     if out.exists():
         if any(path.exists() and path.samefile(out) for path in reads):
-            raise UsageError(f"--out {out} is what this command reads; name another file")
+            raise UsageError(f"{option}{out} is what this command reads; name another file")
         if not overwrite:
-            raise UsageError(f"--out {out} exists; replace it with --overwrite, or name another file")
-    require_folder(out, "--out ")
+            other = "name another file" if option else "name another file with --out"
+            raise UsageError(f"{option}{out} exists; replace it with --overwrite, or {other}")
+    require_folder(out, option)
 
 
 def require_folder(out: Path, option: str = "") -> None:

@@ -54,13 +54,23 @@ def read(path: Path) -> Iterator[Row]:
         ValueError: If it has other columns, or is not Parquet.
         MissingExtraError: If pyarrow is not installed.
     """
+    for record in records(path):
+        if tuple(record) not in (COLUMNS, DETAILED_COLUMNS):
+            raise ValueError("other columns")
+        yield Row(**record | {name: tuple(record[name]) for name in DETAILS if name in record})
+
+
+def records(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of any Parquet file, values by column.
+
+    Raises:
+        ValueError: If it is not Parquet.
+        MissingExtraError: If pyarrow is not installed.
+    """
     _, parquet = _pyarrow()
     with parquet.ParquetFile(path) as file:
-        if tuple(file.schema_arrow.names) not in (COLUMNS, DETAILED_COLUMNS):
-            raise ValueError("other columns")
         for group in range(file.num_row_groups):
-            for record in file.read_row_group(group).to_pylist():
-                yield Row(**record | {name: tuple(record[name]) for name in DETAILS if name in record})
+            yield from file.read_row_group(group).to_pylist()
 
 
 def _pyarrow() -> tuple[Any, Any]:

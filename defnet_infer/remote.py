@@ -48,8 +48,7 @@ def find(url: str) -> Iterator[tuple[str, str]]:
         if patterns.is_pattern(path) and not system.exists(path):
             yield from _matching(system, path, name)
         elif promises_photo(path) or not system.isdir(path):
-            if not system.exists(path):
-                raise UsageError(f"{url} does not exist; give photos or folders that are there: defnet score URL...")
+            _require(system, path, url)
             yield name(path), name(path)
         else:
             found = False
@@ -62,6 +61,20 @@ def find(url: str) -> Iterator[tuple[str, str]]:
         raise
     except Exception as error:  # Every file system has exceptions of its own.
         raise UsageError(f"{url} cannot be listed: {short_reason(error)}; check the address and the access") from error
+
+
+def _require(system: Any, path: str, url: str) -> None:
+    """Refuse an object that is not there. A server that does not answer is not there either, for some file systems."""
+    try:
+        system.info(path)
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        if cause is None or isinstance(cause, FileNotFoundError):
+            advice = "give photos or folders that are there: defnet score URL..."
+            raise UsageError(f"{url} does not exist; {advice}") from error
+        raise UsageError(
+            f"{url} cannot be read: {short_reason(cause)}; check the address and the connection"
+        ) from error
 
 
 def source(url: str) -> Source:

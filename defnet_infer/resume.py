@@ -60,7 +60,8 @@ class RunResults:
         if resume and overwrite:
             raise UsageError("--overwrite starts over and --resume goes on; give one of them")
         if resume and out is None:
-            raise UsageError("--resume needs the results file to go on with: --out FILE")
+            option = "--retry-failed" if retry_failed else "--resume"
+            raise UsageError(f"{option} needs the results file to go on with: --out FILE")
         self.out = out
         self._columns = columns
         self.resumed = 0

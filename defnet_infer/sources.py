@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     Content = str | os.PathLike[str] | bytes | Callable[[], bytes] | Image.Image | npt.NDArray[Any]
     """A path, the bytes of a file, something that reads them or raises PhotoError, a picture, or uint8 pixels."""
 
+LONGEST_REASON = 120
+"""Characters of an exception that a row's `error` may hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -54,8 +57,12 @@ def _fail(reason: str) -> NoReturn:
 
 
 def short_reason(error: BaseException) -> str:
-    """First line of an exception without memory addresses, which would differ from run to run."""
+    """First line of an exception, cut between words, without memory addresses, which would differ from run to run."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = str(error).strip().splitlines()
-    return re.sub(r"\s*<[^<>]*0x[^<>]*>", "", lines[0])[:120] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    reason = re.sub(r"\s*<[^<>]*0x[^<>]*>", "", lines[0])
+    cut = reason[:LONGEST_REASON]
+    return reason if reason == cut else f"{cut.rpartition(' ')[0] or cut} ..."

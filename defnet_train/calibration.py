@@ -78,7 +78,7 @@ def calibrate_checkpoint(
             f"defnet train paper --init {shlex.quote(str(path))}"
         )
     overrides = [*settings, *([f"data.session={session}"] if session is not None else [])]
-    asked, folder = data_folder(apply_overrides(info.config, overrides), root)
+    asked, folder = data_folder(apply_overrides(info.config, overrides), root, settings)
     same_sets = (asked.data.sets, asked.data.csv) == (info.config.data.sets, info.config.data.csv)
     if rated := {key: count for key, count in asked.data.sets.items() if key != SYNTHETIC}:
         asked = replace(asked, data=replace(asked.data, sets=rated))

@@ -67,7 +67,7 @@ def check(
     if out is not None:
         require_free(out, overwrite=overwrite, reads=(root, root / config.data.csv, Path(recipe)))
     is_file = root.is_file()
-    config, folder = data_folder(config, root)
+    config, folder = data_folder(config, root, settings or ())
     keys = list(config.data.sets) if named or is_file else present(folder, config.data)
     if not keys:
         known = ", ".join(release.folders[0] for release in RELEASES.values())

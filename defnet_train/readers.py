@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from defnet_infer.errors import DatasetError, UsageError
@@ -78,18 +80,29 @@ def _tables(
     return labels, parts
 
 
-def data_folder(config: TrainConfig, data: Path) -> tuple[TrainConfig, Path]:
+def data_folder(config: TrainConfig, data: Path, settings: Sequence[str] = ()) -> tuple[TrainConfig, Path]:
     """What ``--data`` means: a folder that holds the data sets, or a CSV file to use instead of them.
+
+    Args:
+        config: The run.
+        data: As it was typed.
+        settings: What was typed beside it with ``--set``.
 
     Returns:
         The run, and its data folder.
 
     Raises:
-        UsageError: If there is neither.
+        UsageError: If there is neither, or a file and a mixture that it would take the place of.
     """
     if data.is_dir():
         return config, data
     if data.is_file() and data.suffix.lower() == ".csv":
+        if any(setting.strip().startswith("data.sets") for setting in settings):
+            raise UsageError(
+                f"{data} is all of the data, so data.sets would mean nothing; for more, give the folder of all: "
+                f"{shlex.quote(str(data.parent))} --set {shlex.quote(f'data.csv={data.name}')} "
+                "--set 'data.sets={csv=16, koniq10k=32}'"
+            )
         return own_csv.alone(config, data), data.parent
     raise UsageError(f"data folder {data} not found; name a folder that holds data sets, or a .csv file")
 

@@ -73,7 +73,7 @@ def plan_table(
         for variant in table_variants(table, base):
             config = load_config(variant.name, [*overrides, f"data.session={session}"], base)
             if root is not None:
-                config, _ = data_folder(config, root)
+                config, _ = data_folder(config, root, overrides)
             run = PlannedRun(config=config, out=folder / f"{variant.name}.session-{session}")
             _refuse_another(run)
             runs.append(run)

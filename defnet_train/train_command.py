@@ -107,7 +107,7 @@ def train(
     if data is None and config.recipe == "smoke":
         data = make_release(RUNS / "generated")
         typer.echo(f"no --data: training on generated photos in {data}", err=True)
-    config, data = data_folder(config, _needed(data))
+    config, data = data_folder(config, _needed(data), overrides)
     if init is None and not resume:
         _refuse_random_trunk(config)
     if dry_run:

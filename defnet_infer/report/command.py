@@ -57,7 +57,7 @@ def make_report(
         )
     if not quiet:
         absent = f"; {made.absent} are not where the results say, see --root" if made.absent else ""
-        typer.echo(f"{made.path}: {made.photos} photos, {made.bytes / 1e6:.1f} MB{absent}", err=True)
+        typer.echo(f"{made.line()}{absent}", err=True)
 
 
 def diff(
@@ -87,7 +87,7 @@ def diff(
         with _progress(quiet) as (begin, advance):
             made = write_comparison(comparison, out, thumbnails=thumbnails, root=root, begin=begin, progress=advance)
         if not quiet:
-            typer.echo(f"{made.path}: {made.photos} photos, {made.bytes / 1e6:.1f} MB", err=True)
+            typer.echo(made.line(), err=True)
 
 
 @contextmanager

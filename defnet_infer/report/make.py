@@ -33,6 +33,10 @@ class Report:
     absent: int
     """Photos that are not where the results file says, and have no picture in the page."""
 
+    def line(self) -> str:
+        """What was made, for a person."""
+        return f"{self.path}: {self.photos} photo{'s' * (self.photos != 1)}, {self.bytes / 1e6:.1f} MB"
+
 
 def check_target(out: Path, *, overwrite: bool, thumbnails: Thumbnails = "embed") -> None:
     """Refuse a page that cannot be written, before the work.

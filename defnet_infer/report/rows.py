@@ -45,11 +45,11 @@ def read_rows(path: Path) -> list[Row]:
         raise UsageError(f"{path}: a results file is .csv, .jsonl or .parquet, as `defnet score --out` writes it")
     try:
         if suffix == PARQUET:
-            rows = list(parquet.read(path))
+            rows = list(_checked("row", _named(enumerate(parquet.records(path), start=1))))
         else:
             text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
             records = _from_csv(text) if FORMAT_BY_SUFFIX[suffix] == "csv" else _from_json_lines(text)
-            rows = list(_checked(path, records))
+            rows = list(_checked("line", records))
     except FileNotFoundError as error:
         raise UsageError(
             f"{path}: there is no such results file; make one with: defnet score FOLDER --out {typed}"
@@ -93,6 +93,12 @@ def _from_json_lines(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
             raise ValueError(f"line {number} is not JSON") from None
         if not isinstance(values, dict):
             raise ValueError(f"line {number} is not a JSON object")
+        yield from _named([(number, values)])
+
+
+def _named(records: Iterable[tuple[int, Mapping[str, Any]]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The values that are ours, of records in which each value has its name."""
+    for number, values in records:
         _need(values)
         yield number, {name: values[name] for name in DETAILED_COLUMNS if name in values}
 
@@ -103,9 +109,9 @@ def _need(columns: Iterable[str]) -> None:
         raise ValueError(f"it has no column {' and no column '.join(missing)}")
 
 
-def _checked(path: Path, records: Iterable[tuple[int, Mapping[str, Any]]]) -> Iterator[Row]:
+def _checked(place: str, records: Iterable[tuple[int, Mapping[str, Any]]]) -> Iterator[Row]:
     for number, values in records:
-        cells = {name: _cell(f"line {number}: {name}", name, value) for name, value in values.items()}
+        cells = {name: _cell(f"{place} {number}: {name}", name, value) for name, value in values.items()}
         # A row with a score is a photo that was scored, whatever became of its status.
         status = cells.get("status") or ("error" if cells["score"] is None else "ok")
         yield Row(**{**cells, "path": sys.intern(cells["path"]), "status": status})

@@ -8,13 +8,13 @@ starts a run from it, with a fresh head.
 from __future__ import annotations
 
 import datetime
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import defnet_infer
 from defnet_infer.errors import UsageError
+from defnet_infer.out_file import require_free
 from defnet_train.checkpoint import NO_WEIGHTS, save_checkpoint
 from defnet_train.config import TrainConfig
 from defnet_train.foreign.kinds import KINDS, TOWER_OF, Activation, KindName
@@ -88,10 +88,7 @@ def check_target(out: Path, checkpoint: Path, *, overwrite: bool) -> None:
         raise UsageError(f"--out {out}: a checkpoint is called NAME.safetensors; name it so")
     if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
         raise UsageError(f"--out {out} is the file that is imported; choose another")
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists; add --overwrite or choose another --out")
-    if not out.parent.is_dir():
-        raise UsageError(f"folder {out.parent} does not exist; make it first: mkdir -p {shlex.quote(str(out.parent))}")
+    require_free(out, "", overwrite=overwrite)
 
 
 def import_checkpoint(

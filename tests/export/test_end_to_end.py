@@ -89,7 +89,7 @@ def test_a_file_that_scores_otherwise_is_not_left_behind(tiny_model: Path, tmp_p
 
 
 def test_mistakes_are_named_before_any_work(tiny_model: Path, merged: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="add --overwrite"):
+    with pytest.raises(UsageError, match="replace it with --overwrite"):
         write_end_to_end(tiny_model, merged)
     with pytest.raises(UsageError, match="mkdir -p"):
         write_end_to_end(tiny_model, tmp_path / "nowhere" / "x.e2e.onnx")

@@ -146,7 +146,7 @@ def test_an_export_that_would_give_nan_ends_with_a_gate_error_and_no_file(tmp_pa
 
 
 def test_mistakes_are_named_before_any_work(checkpoint, exported, tmp_path):
-    with pytest.raises(UsageError, match="add --overwrite"):
+    with pytest.raises(UsageError, match="replace it with --overwrite"):
         export_onnx(checkpoint, exported.path)
     with pytest.raises(UsageError, match="mkdir -p"):
         export_onnx(checkpoint, tmp_path / "nowhere" / "model.onnx")

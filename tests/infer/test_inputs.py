@@ -178,6 +178,17 @@ def test_a_url_may_be_an_object_a_pattern_or_nothing(memory: fsspec.AbstractFile
             find(url)
 
 
+def test_a_server_that_does_not_answer_is_not_an_object_that_is_missing(
+    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def info(path: str, **options: object) -> None:
+        raise FileNotFoundError(path) from ConnectionRefusedError(111, "Connect call failed")  # As over HTTP.
+
+    monkeypatch.setattr(memory, "info", info)
+    with pytest.raises(UsageError, match=r"gone\.jpg cannot be read: Connect call failed; check the address"):
+        find("memory://shelf/gone.jpg")
+
+
 def test_an_object_that_vanishes_or_is_listed_in_vain_is_a_row(memory: fsspec.AbstractFileSystem) -> None:
     found = inputs.find(["memory://shelf/b.jpg"], listed=["memory://shelf/gone.jpg"])
     memory.rm("/shelf/b.jpg")

@@ -44,6 +44,18 @@ def test_columns_may_be_missing_added_and_in_another_order(tmp_path: Path) -> No
     assert (bad.score, bad.status) == (None, "error")
 
 
+def test_parquet_of_another_program_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    edited = arrow.table({"note": ["mine", ""], "score": [3.5, None], "path": ["a.jpg", "b.jpg"]})
+    arrow.parquet.write_table(edited, tmp_path / "edited.parquet")
+    good, bad = read_rows(tmp_path / "edited.parquet")
+    assert (good.path, good.score, good.status, good.aleatoric) == ("a.jpg", 3.5, "ok", None)
+    assert (bad.path, bad.score, bad.status) == ("b.jpg", None, "error")
+    arrow.parquet.write_table(arrow.table({"path": ["a.jpg", "b.jpg"], "score": ["3", "x"]}), tmp_path / "text.parquet")
+    with pytest.raises(UsageError, match="row 1: score is a str"):
+        read_rows(tmp_path / "text.parquet")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -145,6 +145,9 @@ def test_data_may_be_a_folder_or_a_csv_file_and_nothing_else(tmp_path: Path) -> 
     assert folder == tmp_path
     assert alone.data.csv == "my.csv"
     assert alone.data.sets == {"csv": sum(config.data.sets.values())}, "batches stay as large as they were"
+    assert data_folder(config, tmp_path / "my.csv", ["data.session=2"])[0].data.sets == alone.data.sets
+    with pytest.raises(UsageError, match=r"my\.csv is all of the data, .* --set data\.csv=my\.csv --set 'data\.sets="):
+        data_folder(config, tmp_path / "my.csv", ["data.sets={csv=16, clive=16}"])
     (tmp_path / "my.txt").write_text("path,mos\n")
     for wrong in ("my.txt", "nowhere"):
         with pytest.raises(UsageError, match=r"not found; name a folder that holds data sets, or a \.csv file"):

@@ -134,7 +134,7 @@ def test_targets_that_cannot_be_written_are_named_before_the_work(tmp_path: Path
     for out, message in (
         (tmp_path / "a.onnx", "is called NAME.safetensors"),
         (taken, "taken.safetensors exists; add --overwrite"),
-        (tmp_path / "absent" / "a.safetensors", "does not exist; make it first"),
+        (tmp_path / "absent" / "a.safetensors", "does not exist; make it with"),
     ):
         with pytest.raises(UsageError, match=message):
             check_target(out, source, overwrite=False)
