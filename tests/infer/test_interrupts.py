@@ -10,11 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
+from defnet_infer.__main__ import main as start
 from tests.conftest import MakePhoto
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals and uses POSIX files")
@@ -132,3 +135,21 @@ def test_photos_that_are_deleted_during_the_run_are_rows_with_an_error(
         rows = list(csv.DictReader(file))
     assert len(rows) == 300
     assert {row["error"] for row in rows} == {"", "cannot be opened: No such file or directory"}
+
+
+def test_a_signal_while_modules_load_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loading(types.ModuleType):
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "defnet_infer.cli", Loading("defnet_infer.cli"))
+    with pytest.raises(SystemExit) as ended:
+        start()
+    assert ended.value.code == 130
+
+
+def test_the_installed_command_is_the_one_that_can_be_interrupted_early() -> None:
+    (installed,) = entry_points(group="console_scripts", name="defnet")
+    assert installed.load() is start
+    shown = subprocess.run([sys.executable, "-m", "defnet_infer", "--version"], capture_output=True, text=True)
+    assert shown.stdout.startswith("defnet "), shown.stderr
