@@ -19,6 +19,7 @@ from defnet_infer.errors import UsageError
 from defnet_train.batches import PhotoViews, ViewSource
 from defnet_train.checkpoint import find_model, load_checkpoint
 from defnet_train.config import DataConfig, TrainConfig
+from defnet_train.datasets.own_csv import KEY as CSV
 from defnet_train.evaluation import Outputs, distortion_type, figures, predict, series_figures
 from defnet_train.readers import data_folder
 from defnet_train.recipe_file import apply_overrides
@@ -179,11 +180,12 @@ def split_anew(
         trained: Of the run.
         run_photos: Data set -> photos of it that the run had, all parts together; empty if that is not known.
     """
-    if asked.splits != "generated" or asked.csv != trained.csv:
+    if asked.splits != "generated":
         return False
     photos = Counter(record.dataset for record in records)
-    # Synthetic copies follow their originals: other levels of them change no split.
-    return any(photos[key] != count for key, count in run_photos.items() if key in photos and key != SYNTHETIC)
+    # Synthetic copies follow their originals: other levels of them change no split. Another CSV file is another set.
+    others = {SYNTHETIC, *([CSV] if asked.csv != trained.csv else [])}
+    return any(photos[key] != count for key, count in run_photos.items() if key in photos and key not in others)
 
 
 @dataclass(frozen=True)

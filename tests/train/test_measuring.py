@@ -16,9 +16,10 @@ from defnet_train.calibration import calibrate_checkpoint
 from defnet_train.checkpoint import find_model, load_checkpoint, save_checkpoint
 from defnet_train.config import DataConfig
 from defnet_train.evaluation_files import write_evaluations
-from defnet_train.measuring import Part, Question, evaluate, may_have_trained, over_sessions
+from defnet_train.measuring import Part, Question, evaluate, may_have_trained, over_sessions, split_anew
 from defnet_train.model import Defnet
 from defnet_train.recipe_file import apply_overrides
+from defnet_train.records import ImageRecord
 from defnet_train.run_results import read_results
 from tests.train.conftest import Recorder, Run, make_release
 
@@ -95,6 +96,25 @@ def test_a_photo_less_shuffles_a_generated_split_and_is_told(smoke_run: Run, tmp
     copy = Path(shutil.copytree(smoke_run.out, tmp_path / "run")) / "best.safetensors"
     with pytest.raises(UsageError, match="more or fewer photos of clive"):
         calibrate_checkpoint(copy, root, Recorder(), settings=("data.missing=skip",))
+
+
+@pytest.mark.parametrize(
+    ("csv_file", "had", "anew"),
+    [
+        ("a.csv", {"clive": 2, "csv": 1}, False),
+        ("a.csv", {"clive": 2, "csv": 3}, True),
+        ("b.csv", {"clive": 2, "csv": 3}, False),
+        ("b.csv", {"clive": 3, "csv": 1}, True),
+    ],
+)
+def test_another_csv_file_is_another_set_and_hides_no_change_of_the_rest(
+    csv_file: str, had: dict[str, int], anew: bool
+) -> None:
+    photos = [
+        ImageRecord(key, Path(f"{key}{k}.jpg"), 3, 3, str(k), None)
+        for key, k in (("clive", 0), ("clive", 1), ("csv", 0))
+    ]
+    assert split_anew(DataConfig(csv=csv_file), photos, DataConfig(csv="a.csv"), had) is anew
 
 
 def test_a_small_csv_file_of_test_photos_alone_can_be_measured(smoke_run: Run, tmp_path: Path) -> None:
