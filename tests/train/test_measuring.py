@@ -111,8 +111,8 @@ def test_another_csv_file_is_another_set_and_hides_no_change_of_the_rest(
     csv_file: str, had: dict[str, int], anew: bool
 ) -> None:
     photos = [
-        ImageRecord(key, Path(f"{key}{k}.jpg"), 3, 3, str(k), None)
-        for key, k in (("clive", 0), ("clive", 1), ("csv", 0))
+        ImageRecord(dataset=key, path=Path(key), mos=3, target=3, group=key, labels=None)
+        for key in ("clive", "clive", "csv")
     ]
     assert split_anew(DataConfig(csv=csv_file), photos, DataConfig(csv="a.csv"), had) is anew
 
