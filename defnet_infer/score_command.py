@@ -114,7 +114,9 @@ def score(
     if out is None and sys.stdout is None:
         raise UsageError("standard output is closed; name a results file: --out results.csv")
     limits = _limits(fail_under, review_above)
-    found = _find(paths, files_from, nul, Shard.parse(shard) if shard is not None else None)
+    part = Shard.parse(shard) if shard is not None else None
+    shard = str(part) if part is not None else None  # 01/2 is 1/2.
+    found = _find(paths, files_from, nul, part)
     details = details or report is not None
     if report is not None:
         from defnet_infer.report.make import check_target

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,14 +23,6 @@ from defnet_train.objective import Targets
 from defnet_train.records import ImageRecord
 
 EVERYTHING = slice(None)
-
-
-class Batch(NamedTuple):
-    """Views (8-bit or trunk features) and labels of the same photos."""
-
-    crops: Tensor
-    overview: Tensor
-    targets: Targets
 
 
 class ViewSource(Protocol):

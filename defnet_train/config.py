@@ -103,7 +103,8 @@ class ModelConfig:
     """``openai``, ``random`` or a local CLIP weights file."""
     trunk_weights: PathText = ""
     dropout: float = 0.0
-    """Share of trunk features, and of a projection's hidden units, dropped while training; timm towers only."""
+    """Share of trunk features, and of the projection's hidden units, dropped while training; only ``mobilenetv2_100``
+    has such a projection."""
     prompt_preset: Literal["paper", "liqe", "pyiqa"] = "paper"
     """How the classes are worded; see `defnet_infer.taxonomy`."""
     preprocess: Literal["defnet", "liqe", "pyiqa"] = "defnet"

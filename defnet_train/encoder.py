@@ -60,7 +60,8 @@ class Encoder(nn.Module):
         prompt_preset: A key of `taxonomy.PRESETS`.
         weights: ``random``, an open_clip tag such as ``openai`` (downloaded), or a local CLIP weights file.
         trunk_weights: Local safetensors file for the image trunk of a timm tower; empty for none.
-        dropout: Share of trunk features, and of a projection's hidden units, dropped while training; timm towers only.
+        dropout: Share of trunk features, and of a projection's hidden units, dropped while training; towers with
+            textures only.
         tasks: What the prompts name, a key of `joint.TASK_SUBSETS`.
 
     Raises:
@@ -194,6 +195,11 @@ def _build_clip(name: str, weights: str, dropout: float) -> nn.Module:
         raise CheckpointError(f"CLIP weights {weights} not found; pass a file, 'openai' or 'random'")
     if TOWERS[name].multilevel and weights != "random":
         raise CheckpointError(f"no CLIP weights exist for {name}; set model.weights=random and model.trunk_weights")
+    if dropout and not TOWERS[name].multilevel:
+        known = ", ".join(key for key, tower in TOWERS.items() if tower.multilevel)
+        raise UsageError(
+            f"model.dropout = {dropout} is for a tower with a hidden projection ({known}); {name} has none"
+        )
     root_logger = logging.getLogger()
     level = root_logger.level
     root_logger.setLevel(logging.ERROR)  # open_clip warns about every model built without weights

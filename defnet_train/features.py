@@ -1,7 +1,8 @@
 """Trunk features of every view, computed once: training a frozen trunk then takes minutes on a laptop.
 
-Features are kept in a folder when one is named, under a key made of the trunk's weights, the preprocessing rule
-and the files' names, sizes and times, so a stale file can never be picked up.
+Features are kept in a folder when one is named, under a key made of the trunk's weights, the preprocessing rule, the
+files' names, sizes and times, and the versions of this package and of what decodes and resizes: a file that was made of
+or with others is never picked up.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import PIL
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import defnet_infer
 from defnet_infer.contract import Preprocess
 from defnet_train.batches import FeatureViews, PhotoViews, ViewSource
 from defnet_train.distortions import DISTORTION_KINDS
@@ -65,7 +68,7 @@ def trunk_features(
         (1, 5, F). float32; what a trunk that was stopped gives is large and kept in half precision.
 
     Raises:
-        PhotoError: If a photo cannot be decoded.
+        DatasetError: If a photo cannot be decoded.
         StorageError: If the features cannot be kept.
     """
 
@@ -169,7 +172,8 @@ def _key(
     stages: int,
     without: Collection[str] = (),
 ) -> str:
-    digest = hashlib.sha256(json.dumps([encoder.name, asdict(rule), list(scales), stages, FLOOR]).encode())
+    made_by = [defnet_infer.__version__, PIL.__version__, FEW_WINDOWS, EVERY_OTHER, FLOOR]
+    digest = hashlib.sha256(json.dumps([encoder.name, asdict(rule), list(scales), stages, made_by]).encode())
     for name, value in sorted(encoder.trunk.state_dict().items()):
         if name in without:
             continue

@@ -10,11 +10,9 @@ from torch import Tensor
 
 from defnet_train.config import LossConfig
 from defnet_train.fidelity import comparable, distortion_loss, masked_mean, pair_loss, scene_loss
-from defnet_train.joint import TASK_SIZES
 from defnet_train.model import Forward
 from defnet_train.nig import Nig, nig_loss
 
-TASKS = tuple(TASK_SIZES)
 EVIDENTIAL = {"cross": "cross", "fusion": "fused"}
 """Evidential loss -> what it is measured on, a field of `Forward`."""
 
@@ -98,11 +96,6 @@ def _task_loss(task: str, prediction: Forward, targets: Targets, config: LossCon
         weight_B=torch.where(targets.target_known, 1.0, config.order_weight),
         sharpness_B=torch.where(targets.target_known, 1.0, config.order_sharpness),
     )
-
-
-def evidential_loss(nigs: Mapping[str, Nig], targets: Targets, config: LossConfig) -> Tensor:
-    """Sum over tasks of the mean evidential loss, Eq. (22) or (27)."""
-    return torch.stack(list(evidential_losses(nigs, targets, config).values())).sum()
 
 
 def evidential_losses(nigs: Mapping[str, Nig], targets: Targets, config: LossConfig) -> dict[str, Tensor]:

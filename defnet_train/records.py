@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from defnet_infer import photos
+from defnet_infer.errors import DatasetError, PhotoError
 from defnet_infer.views import Pixels
 from defnet_train.labels import Labels
 from defnet_train.synthetic import load_distorted
@@ -44,6 +45,11 @@ class ImageRecord:
         """Decode to upright RGB (height, width, 3), uint8, distorted where `kind` says so.
 
         Raises:
-            PhotoError: If the file cannot be decoded.
+            DatasetError: If the file cannot be decoded, naming it.
         """
-        return load_distorted(self.path, self.kind, self.level) if self.kind else photos.decode(self.path).pixels
+        try:
+            return load_distorted(self.path, self.kind, self.level) if self.kind else photos.decode(self.path).pixels
+        except PhotoError as error:
+            raise DatasetError(
+                f"{self.path} cannot be read: {error}; find every such photo with: defnet data check FOLDER --decode"
+            ) from error

@@ -33,6 +33,8 @@ _CUDA_OPTIONS = {
     # The default doubles the arena on every growth; scoring needs the same few buffers again and again.
     "arena_extend_strategy": "kSameAsRequested",
     "cudnn_conv_algo_search": "HEURISTIC",
+    # What a file calls float32 is to be float32: TF32, the default since Ampere, keeps 10 bits of a fraction.
+    "use_tf32": "0",
 }
 _FATAL = 4
 _BATCHES_IN_FLIGHT = 2

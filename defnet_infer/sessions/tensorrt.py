@@ -72,7 +72,7 @@ class TensorRtSession:
         self._engine = engine
         self._trt = trt
         self._lanes: list[Lane] = []
-        self._free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[Lane | None] = queue.SimpleQueue()
         contract = Contract.from_json(record.metadata["defnet.contract"])
         try:
             for _ in range(self.calls_at_once):
@@ -90,6 +90,9 @@ class TensorRtSession:
     def run(self, crops: npt.NDArray[np.uint8], overview: npt.NDArray[np.uint8]) -> Outputs:
         """Score a batch of any size, in calls of `photos_per_call`; see `Session.run`."""
         lane = self._free.get()
+        if lane is None:
+            self._free.put(None)  # For the next one that waits.
+            raise SessionError("this session is closed; open another")
         try:
             step = self.photos_per_call
             parts = [lane.run(crops[k : k + step], overview[k : k + step]) for k in range(0, len(crops), step)]
@@ -107,6 +110,7 @@ class TensorRtSession:
             lane.close()
         self._lanes = []
         self._free = queue.SimpleQueue()
+        self._free.put(None)
         self._engine = None
         self._runtime = None
 

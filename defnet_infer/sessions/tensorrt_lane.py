@@ -174,17 +174,19 @@ class Lane:
         mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         checked(cudart.cudaStreamBeginCapture, self._stream, mode)
         try:
-            self._work()
+            try:
+                self._work()
+            except SessionError:
+                cudart.cudaStreamEndCapture(self._stream)  # The capture is broken and must be ended all the same.
+                raise
+            graph = checked(cudart.cudaStreamEndCapture, self._stream)
+            try:
+                return checked(cudart.cudaGraphInstantiate, graph, 0)
+            finally:
+                cudart.cudaGraphDestroy(graph)
         except SessionError:
-            # The capture is broken and must be ended all the same; its error stays behind and is taken away.
-            cudart.cudaStreamEndCapture(self._stream)
-            cudart.cudaGetLastError()
+            cudart.cudaGetLastError()  # It would stay behind for the next call.
             return None
-        graph = checked(cudart.cudaStreamEndCapture, self._stream)
-        try:
-            return checked(cudart.cudaGraphInstantiate, graph, 0)
-        finally:
-            cudart.cudaGraphDestroy(graph)
 
 
 def _fixed(spec: TensorSpec, batch: int) -> tuple[int, ...]:

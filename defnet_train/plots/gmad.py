@@ -25,7 +25,7 @@ def gmad_figure(pairs: Sequence[Pair], folder: Path) -> Figure:
         folder: What their paths are relative to.
 
     Raises:
-        PhotoError: If a photo cannot be decoded.
+        DatasetError: If a photo cannot be decoded.
     """
     defenders = list(dict.fromkeys(pair.defender for pair in pairs))
     levels = list(dict.fromkeys(pair.level for pair in pairs))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
+from torch import Tensor
 
 from defnet_train.config import LossConfig
 from defnet_train.fidelity import distortion_loss, pair_loss, scene_loss
 from defnet_train.model import Defnet
 from defnet_train.nig import Nig, nig_loss
-from defnet_train.objective import Targets, evidential_loss, objective, weighted_losses
+from defnet_train.objective import Targets, evidential_losses, objective, weighted_losses
 from tests.train.test_model import features
 
 ONES = {"quality": 1.0, "scene": 1.0, "distortion": 1.0}
+
+
+def _sum_of_losses(nigs: Mapping[str, Nig], labels: Targets, config: LossConfig) -> Tensor:
+    return sum(evidential_losses(nigs, labels, config).values(), torch.zeros(()))
 
 
 def targets(known: list[bool]) -> Targets:
@@ -71,7 +76,7 @@ def test_label_noise_is_for_scenes_and_distortions_only() -> None:
     labels = targets([True])
     values = {
         task: [
-            evidential_loss({task: Nig(*parameters)}, labels, LossConfig(label_noise_aux=noise)).item()
+            _sum_of_losses({task: Nig(*parameters)}, labels, LossConfig(label_noise_aux=noise)).item()
             for noise in (0.0, 0.5)
         ]
         for task in ("quality", "scene")
@@ -93,7 +98,7 @@ def test_photos_without_labels_leave_no_trace_in_the_class_losses(
     loss = (
         scene_loss(prediction.photo.scene, labels.scene, labels.scene_known)
         + distortion_loss(prediction.photo.distortion, labels.distortion, labels.distortion_known)
-        + sum(evidential_loss(stage, labels, config) for stage in nigs)
+        + sum(_sum_of_losses(stage, labels, config) for stage in nigs)
     )
     (gradient,) = torch.autograd.grad(loss, crops)
     strength = gradient.abs().amax(dim=(1, 2))
@@ -129,7 +134,7 @@ def test_a_photo_of_unknown_score_is_ordered_but_not_regressed(new_model: Callab
     crops = features(4, 4).requires_grad_()
     prediction = new_model()(crops, features(4, seed=1))
     labels = targets([False] * 4)._replace(target_known=torch.tensor([True, False, True, True]))
-    (gradient,) = torch.autograd.grad(evidential_loss(prediction.cross, labels, LossConfig()), crops, retain_graph=True)
+    (gradient,) = torch.autograd.grad(_sum_of_losses(prediction.cross, labels, LossConfig()), crops, retain_graph=True)
     assert (gradient.abs().amax(dim=(1, 2)) > 0).tolist() == [True, False, True, True]
     (gradient,) = torch.autograd.grad(objective(prediction, labels, ONES, LossConfig()).parts["quality"], crops)
     assert (gradient.abs().amax(dim=(1, 2)) > 0).all(), "its place in the order is known all the same"
