@@ -156,7 +156,9 @@ def export(
         source = find_model(Path(checkpoint)) if checkpoint is not None else _newest_best()
         model = out or default_path(source, precision)
         folder, whole_photo = model.parent, _end_to_end_path(model)
-    _check_targets(out, whole_photo if end_to_end else None, triton, hub_dir, name, overwrite=overwrite)
+    _check_targets(out, triton, hub_dir, name, overwrite=overwrite)
+    if end_to_end:
+        require_free(whole_photo, "", overwrite=overwrite, reads=(model,))
     if given is None:
         _export_onnx(source, model, precision, photos, count, overwrite=overwrite, quiet=quiet)
     if end_to_end:
@@ -167,14 +169,10 @@ def export(
     _wrap(model, served, triton, hub_dir, name, overwrite=overwrite, quiet=quiet)
 
 
-def _check_targets(
-    out: Path | None, whole_photo: Path | None, triton: Path | None, hub_dir: Path | None, name: str, *, overwrite: bool
-) -> None:
+def _check_targets(out: Path | None, triton: Path | None, hub_dir: Path | None, name: str, *, overwrite: bool) -> None:
     """Everything that is to be written has a free place, before minutes go into the first of it."""
     if out is not None and (out.is_dir() or out.suffix != ".onnx"):
         raise UsageError(f"--out {out}: an exported file is called NAME.onnx; name it so")
-    if whole_photo is not None:
-        require_free(whole_photo, "", overwrite=overwrite)
     if triton is not None:
         from defnet_export import triton as repository
 

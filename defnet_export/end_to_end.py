@@ -100,7 +100,7 @@ def write_end_to_end(exported: Path, out: Path, *, overwrite: bool = False) -> E
         GateError: If a score differs from the Python pipeline's by more than its bound. No file is left.
         StorageError: If the disk is full or the folder cannot be written. No file is left.
     """
-    require_free(out, "", overwrite=overwrite)
+    require_free(out, "", overwrite=overwrite, reads=(exported,))
     artifact = Artifact.open(exported)
     if artifact.end_to_end:
         raise UsageError(f"{exported} takes whole photos already; give the file it was made from")

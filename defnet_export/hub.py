@@ -55,7 +55,8 @@ def write_hub_folder(artifact: Artifact, folder: Path, *, name: str = "defnet", 
     model, card, contract = (folder / file for file in _FILES)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(artifact.path, model)
+        if not (model.exists() and model.samefile(artifact.path)):
+            shutil.copyfile(artifact.path, model)
         card.write_text(_card(artifact, name), encoding="utf-8")
         contract.write_text(json.dumps(json.loads(artifact.contract.to_json()), indent=2) + "\n", encoding="utf-8")
     except OSError as error:

@@ -11,6 +11,7 @@ Everything in it follows from the file's contract. Serve it with: tritonserver -
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ BATCH = 8
 """Photos in a batch that Triton makes of single requests: 128 views."""
 QUEUE_MICROSECONDS = 2000
 """How long a request waits for others to share its batch. One photo takes several milliseconds on a large GPU."""
+_WRITTEN_BY = "# Written by `defnet export --triton`."
 _PLATFORMS = {".onnx": "onnxruntime_onnx", ".plan": "tensorrt_plan"}
 _TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32"}
 
@@ -64,8 +66,7 @@ def write_repository(
         for task in artifact.contract.tasks:
             (partial / f"{task}.txt").write_text("\n".join(LABELS[task]) + "\n", encoding="utf-8")
         (partial / "config.pbtxt").write_text(_config(artifact, name, platform, batch), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        _put(partial, folder)
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
     finally:
@@ -83,8 +84,30 @@ def check_target(root: Path, name: str, *, overwrite: bool) -> None:
         raise UsageError(f"a Triton model cannot be called {name!r}; its name is the name of a folder")
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root} is a file; a Triton model repository is a folder")
-    if (root / name).exists() and not overwrite:
-        raise UsageError(f"{root / name} exists; add --overwrite or choose another name with --name")
+    folder = root / name
+    if folder.exists() and not overwrite:
+        raise UsageError(f"{folder} exists; add --overwrite or choose another name with --name")
+    if folder.exists() and not _is_ours(folder):
+        raise UsageError(f"{folder} is no model that defnet wrote, so it is not replaced; choose another --name")
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return (folder / "config.pbtxt").read_text(encoding="utf-8").startswith(_WRITTEN_BY)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _put(partial: Path, folder: Path) -> None:
+    """Move what was built to its place. What else an earlier model's folder holds stays, such as other versions."""
+    if not folder.exists():
+        partial.rename(folder)
+        return
+    for built in partial.iterdir():
+        place = folder / built.name
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        os.replace(built, place)
 
 
 def _largest_batch(artifact: Artifact) -> int:
@@ -104,7 +127,7 @@ def _config(artifact: Artifact, name: str, platform: str, batch: int) -> str:
         "defnet.contract": contract.to_json(),
     }
     lines = [
-        "# Written by `defnet export --triton`. The batch axis is Triton's and stands in no dims.",
+        f"{_WRITTEN_BY} The batch axis is Triton's and stands in no dims.",
         f"name: {_text(name)}",
         f"platform: {_text(platform)}",
         f"max_batch_size: {batch}",

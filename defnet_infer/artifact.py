@@ -98,10 +98,11 @@ class Artifact:
             ArtifactError: If it is an end-to-end file.
         """
         if self.end_to_end:
-            source = self.path.name.replace(".e2e.onnx", ".onnx")
+            source = self.path.with_name(self.path.name.replace(".e2e.onnx", ".onnx"))
+            there = f": {source}" if source != self.path and source.exists() else ", or none for the built-in model"
             raise ArtifactError(
                 f"{self.path} takes whole photos, for programs that make no crops of their own; defnet makes them, so "
-                f"give the file it was made from: {self.path.with_name(source)}"
+                f"give the file it was made from{there}"
             )
 
     @classmethod

@@ -26,6 +26,8 @@ def read(file: str, *, nul: bool = False) -> Iterator[str]:
     Raises:
         UsageError: If the list cannot be read.
     """
+    if file == STANDARD_INPUT and sys.stdin is None:
+        raise UsageError("--files-from -: standard input is closed; pipe a list into it, or name a file")
     try:
         data = sys.stdin.buffer.read() if file == STANDARD_INPUT else Path(file).read_bytes()
     except OSError as error:

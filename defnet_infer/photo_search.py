@@ -39,7 +39,7 @@ def search(top: str) -> Iterator[str]:
             yield folder
             continue
         for entry in entries:
-            if not entry.is_dir() and (promises_photo(entry.name) or _file_is_photo(entry)):
+            if not _is_folder(entry) and (promises_photo(entry.name) or _file_is_photo(entry)):
                 yield entry.path
 
 
@@ -70,8 +70,16 @@ def walk(top: str) -> Iterator[tuple[str, list[os.DirEntry[str]] | None]]:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
-            elif entry.is_dir():
+            elif _is_folder(entry):
                 links.append(entry.path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Also through links; one that leads nowhere, or where nobody may look, is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def promises_photo(name: str) -> bool:
@@ -80,7 +88,10 @@ def promises_photo(name: str) -> bool:
 
 
 def _file_is_photo(entry: os.DirEntry[str]) -> bool:
-    return entry.is_file() and file_is_photo(entry.path)
+    try:
+        return entry.is_file() and file_is_photo(entry.path)
+    except OSError:
+        return False
 
 
 def file_is_photo(path: str) -> bool:

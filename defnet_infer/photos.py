@@ -83,7 +83,8 @@ def decode(content: Content, max_pixels: int = MAX_PIXELS, *, reduce_to: int = 0
 
     Args:
         content: A path, the bytes of a file, a function that reads them, a Pillow image (not changed), or a uint8
-            array: (H, W, 3) is RGB and taken as it is, (H, W) gray, (H, W, 4) RGB with transparency.
+            array: (H, W, 3) is RGB and taken as it is, (H, W) gray, (H, W, 4) RGB with transparency. A `Photo` comes
+            back as it is.
         max_pixels: Larger photos are refused before their pixels are read.
         reduce_to: A JPEG may be decoded at 1/2, 1/4 or 1/8, as long as its short side keeps this many pixels. 0: never.
         color_managed: Convert colours to sRGB by the embedded ICC profile; a damaged profile is ignored.
@@ -91,6 +92,8 @@ def decode(content: Content, max_pixels: int = MAX_PIXELS, *, reduce_to: int = 0
     Raises:
         PhotoError: If this is not a photo, is damaged, cut off or too large. The message is a short reason.
     """
+    if isinstance(content, Photo):
+        return content
     _prepare_pillow()
     try:
         if isinstance(content, np.ndarray):

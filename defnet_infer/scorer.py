@@ -6,7 +6,7 @@ import io
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from functools import partial
+from dataclasses import replace
 from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,16 @@ from PIL import Image
 from defnet_infer import inputs, photos, scoring
 from defnet_infer.artifact import Artifact, builtin_model_path
 from defnet_infer.deadline import DECODE_SECONDS, Deadline
-from defnet_infer.errors import UsageError
+from defnet_infer.errors import PhotoError, UsageError
 from defnet_infer.photos import Photo
 from defnet_infer.results import Row
 from defnet_infer.sessions import Session
 from defnet_infer.sessions.choice import Device, Engine, open_session
-from defnet_infer.sources import Source
+from defnet_infer.sources import Source, broken
 
 if TYPE_CHECKING:
+    from defnet_infer.sources import Content
+
     PhotoLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]
     """A path, pattern or URL; the bytes of a file; a Pillow image; an array (H, W, 3), (H, W) or (H, W, 4)."""
 
@@ -118,8 +120,8 @@ class Scorer:
 
         One path, pattern or URL is what it is for `defnet score`: a file, a folder that is searched to the bottom,
         a tar archive; its rows come in sorted order. Anything else that can be iterated is scored one after the
-        other in the order given, each item as often as it is given, and is taken only as fast as it is scored. In
-        it, a path that does not exist is a row with an error.
+        other in the order given, each item as often as it is given and as it is when it is reached, and is taken only
+        as fast as it is scored. In it, a path that does not exist is a row with an error.
 
         The rows of what has no path are called after their place: ``bytes 0``, ``image 1``, ``array 2``.
 
@@ -136,32 +138,60 @@ class Scorer:
             return self.score_sources(inputs.find([photos]))
         of_one = isinstance(photos, np.ndarray) and photos.ndim < 4
         if of_one or isinstance(photos, (bytes, bytearray, memoryview, Image.Image)):
-            return self.score_sources(_sources([photos]))
+            return self.score_sources(self._sources([photos]))
         if isinstance(photos, io.IOBase):
             raise TypeError("an opened file is no photo; give its path, or its bytes with file.read()")
         if not isinstance(photos, Iterable):
             raise TypeError(f"a {type(photos).__name__} is no photo; {_WHAT_IS}")
-        return self.score_sources(_sources(photos))
+        return self.score_sources(self._sources(photos))
 
     def score_sources(self, sources: Iterable[Source], *, stop: threading.Event | None = None) -> Iterator[Row]:
         """Score exactly these, in this order; `stop` ends it early, as in `scoring.score`."""
-        rule = self.artifact.contract.preprocess
-        decode = partial(
-            photos.decode,
-            max_pixels=self._max_pixels,
-            reduce_to=rule.shrink_short_side if self._fast_decode else 0,
-            color_managed=self._color_managed,
-        )
-        with Deadline[Source, Photo](lambda source: decode(source.content), self._decode_timeout) as decode_in_time:
+        with Deadline[Source, Photo](
+            lambda source: self._decode(source.content), self._decode_timeout
+        ) as decode_in_time:
             yield from scoring.score(
                 sources,
                 self.session,
-                rule,
+                self.artifact.contract.preprocess,
                 decode=decode_in_time,
                 name=attrgetter("name"),
                 workers=self._workers,
                 stop=stop,
             )
+
+    def _decode(self, content: Content) -> Photo:
+        rule = self.artifact.contract.preprocess
+        return photos.decode(
+            content,
+            self._max_pixels,
+            reduce_to=rule.shrink_short_side if self._fast_decode else 0,
+            color_managed=self._color_managed,
+        )
+
+    def _sources(self, given: Iterable[Any]) -> Iterator[Source]:
+        """Checked when it is reached, not before: there may be no end to them.
+
+        Pictures and arrays are taken as they are at that moment; whoever gave them may close or refill them then.
+        """
+        for place, photo in enumerate(given):
+            if isinstance(photo, (str, os.PathLike)):
+                yield from inputs.find([], listed=[os.fspath(photo)])
+            elif isinstance(photo, (bytes, bytearray, memoryview)):
+                yield Source(f"bytes {place}", bytes(photo))
+            elif isinstance(photo, Image.Image):
+                yield self._of_picture(f"image {place}", photo)
+            elif isinstance(photo, np.ndarray):
+                yield Source(f"array {place}", photo.copy())
+            else:
+                raise TypeError(f"item {place} is a {type(photo).__name__}; {_WHAT_IS}")
+
+    def _of_picture(self, name: str, picture: Image.Image) -> Source:
+        try:
+            photo = self._decode(picture)
+        except PhotoError as error:
+            return broken(name, str(error))
+        return Source(name, replace(photo, image=photo.image.copy()) if photo.image is picture else photo)
 
     def close(self) -> None:
         """Free the model."""
@@ -174,18 +204,3 @@ class Scorer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _sources(given: Iterable[Any]) -> Iterator[Source]:
-    """Checked when it is reached, not before: there may be no end to them."""
-    for place, photo in enumerate(given):
-        if isinstance(photo, (str, os.PathLike)):
-            yield from inputs.find([], listed=[os.fspath(photo)])
-        elif isinstance(photo, (bytes, bytearray, memoryview)):
-            yield Source(f"bytes {place}", bytes(photo))
-        elif isinstance(photo, Image.Image):
-            yield Source(f"image {place}", photo)
-        elif isinstance(photo, np.ndarray):
-            yield Source(f"array {place}", photo)
-        else:
-            raise TypeError(f"item {place} is a {type(photo).__name__}; {_WHAT_IS}")

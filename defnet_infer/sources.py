@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from defnet_infer.errors import PhotoError
 
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
-    Content = str | os.PathLike[str] | bytes | Callable[[], bytes] | Image.Image | npt.NDArray[Any]
-    """A path, the bytes of a file, something that reads them or raises PhotoError, a picture, or uint8 pixels."""
+    from defnet_infer.photos import Photo
+
+    Content: TypeAlias = str | os.PathLike[str] | bytes | Callable[[], bytes] | Image.Image | npt.NDArray[Any] | Photo
+    """A path, the bytes of a file, something that reads them or raises PhotoError, a picture, uint8 pixels, or what
+    was decoded before."""
 
 LONGEST_REASON = 120
 """Characters of an exception that a row's `error` may hold."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -97,9 +98,25 @@ def test_mistakes_are_named_before_any_work(tiny_model: Path, merged: Path, tmp_
         write_end_to_end(merged, tmp_path / "twice.onnx")
 
 
-def test_scoring_with_an_end_to_end_file_says_which_file_to_give(merged: Path, make_photo, capsys) -> None:
-    assert defnet("score", str(make_photo("a.png")), "--model", str(merged)) == 3
-    assert capsys.readouterr().err.strip().endswith(f"give the file it was made from: {merged.with_name('tiny.onnx')}")
+def test_the_file_that_is_read_is_never_replaced(tiny_model: Path, tmp_path: Path, capsys) -> None:
+    source = Path(shutil.copy(tiny_model, tmp_path / "own.onnx"))
+    assert defnet("export", str(source), "--end-to-end", "--out", str(source), "--overwrite") == 2
+    assert "own.onnx is what this command reads; name another file" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="is what this command reads"):
+        write_end_to_end(source, source, overwrite=True)
+    assert source.read_bytes() == tiny_model.read_bytes()
+
+
+def test_scoring_with_an_end_to_end_file_says_which_file_to_give(
+    merged: Path, tiny_model: Path, make_photo, tmp_path: Path, capsys
+) -> None:
+    copy, source = Path(shutil.copy(merged, tmp_path / "own.e2e.onnx")), tmp_path / "own.onnx"
+    command = ("score", str(make_photo("a.png")), "--model", str(copy))
+    assert defnet(*command) == 3
+    assert capsys.readouterr().err.strip().endswith("give the file it was made from, or none for the built-in model")
+    shutil.copy(tiny_model, source)
+    assert defnet(*command) == 3
+    assert capsys.readouterr().err.strip().endswith(f"give the file it was made from: {source}")
     with pytest.raises(ArtifactError, match="takes whole photos"):
         Scorer(merged)
 

@@ -72,3 +72,8 @@ def test_files_of_an_earlier_export_are_replaced_only_on_request(artifact: Artif
         write_hub_folder(artifact, tmp_path)
     write_hub_folder(artifact, tmp_path, overwrite=True)
     assert (tmp_path / "LICENSE").read_text() == "mine"
+    # Of the folder's own model card and contract are made anew.
+    (tmp_path / "README.md").write_text("old")
+    write_hub_folder(Artifact.open(tmp_path / "model.onnx"), tmp_path, overwrite=True)
+    assert (tmp_path / "model.onnx").read_bytes() == artifact.path.read_bytes()
+    assert (tmp_path / "README.md").read_text() != "old"

@@ -71,9 +71,27 @@ def test_a_repository_keeps_its_other_models(artifact: Artifact, tmp_path: Path)
     assert (first / "mine.txt").exists()
     with pytest.raises(UsageError, match="--overwrite"):
         write_repository(artifact, tmp_path, name="first")
+    (first / "2").mkdir()
+    (first / "2" / "model.onnx").write_text("another version")
+    (first / "1" / "model.onnx").write_text("an earlier one")
     write_repository(artifact, tmp_path, name="first", overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["first", "second"]
-    assert not (first / "mine.txt").exists()
+    assert (first / "1" / "model.onnx").read_bytes() == artifact.path.read_bytes()
+    assert (first / "2" / "model.onnx").read_text() == "another version"
+    assert (first / "mine.txt").read_text() == "note"
+
+
+@pytest.mark.parametrize("config", [None, "name: 'by hand'\n"])
+def test_a_folder_that_defnet_did_not_write_is_never_replaced(
+    artifact: Artifact, tmp_path: Path, config: str | None
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "only.jpg").write_text("copy")
+    if config is not None:
+        (tmp_path / "photos" / "config.pbtxt").write_text(config)
+    with pytest.raises(UsageError, match=r"photos is no model that defnet wrote, so it is not replaced; .*--name"):
+        write_repository(artifact, tmp_path, name="photos", overwrite=True)
+    assert (tmp_path / "photos" / "only.jpg").read_text() == "copy"
 
 
 def test_an_engine_is_asked_for_no_larger_batch_than_its_profile_has(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -33,6 +34,14 @@ def folder(make_photo: MakePhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         make_photo(f"photos/{k}.jpg", seed=k)
     monkeypatch.chdir(tmp_path / "photos")
     return tmp_path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX shell")
+def test_a_closed_standard_input_is_named() -> None:
+    command = f"{shlex.quote(sys.executable)} -m defnet_infer score --files-from - <&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "standard input is closed; pipe a list into it" in done.stderr
 
 
 def test_a_list_comes_through_standard_input_with_any_name_in_it(

@@ -76,6 +76,16 @@ def test_a_linked_folder_outside_is_followed_and_a_broken_link_is_not_lost(
     assert names(find([inside]), inside) == ["gone.jpg", "link/a.jpg"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX links")
+def test_a_link_that_leads_nowhere_in_any_way_is_no_end_of_the_search(make_photo: MakePhoto, tmp_path: Path) -> None:
+    make_photo("good.jpg")
+    (tmp_path / "a.jpg").symlink_to("b")
+    (tmp_path / "b").symlink_to("a.jpg")
+    (tmp_path / "long.jpg").symlink_to("x" * 300)
+    (tmp_path / "long").symlink_to("x" * 300)
+    assert names(find([tmp_path]), tmp_path) == ["a.jpg", "good.jpg", "long.jpg"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX path lengths")
 def test_a_folder_that_cannot_be_listed_is_a_row_and_hides_nothing_else(make_photo: MakePhoto, tmp_path: Path) -> None:
     make_photo("a.jpg")

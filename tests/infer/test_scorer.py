@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from defnet_infer import Row, Scorer
 from defnet_infer.errors import SessionError, UsageError
@@ -100,6 +100,47 @@ def test_images_and_arrays_are_not_changed(scorer: Scorer) -> None:
     assert (image.tobytes(), image.size, image.mode) == before
     assert (rows[0].width, rows[0].height) == (250, 300)
     assert np.array_equal(pixels, picture(300, 250))
+
+
+def test_pictures_are_taken_as_they_are_when_they_are_reached(scorer: Scorer, tmp_path: Path) -> None:
+    pages = [Image.fromarray(picture(300, 250, seed=k)) for k in range(5)]
+    alone = unnamed(scorer.score(pages))
+    assert len({row.score for row in alone}) == 5
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+
+    def one_buffer() -> Iterator[np.ndarray]:
+        buffer = np.empty((250, 300, 3), np.uint8)
+        for page in pages:
+            buffer[:] = np.asarray(page)
+            yield buffer
+
+    def one_picture() -> Iterator[Image.Image]:
+        canvas = Image.new("RGB", (300, 250))
+        for page in pages:
+            canvas.paste(page)
+            yield canvas
+
+    def closed_at_once() -> Iterator[Image.Image]:
+        for k, page in enumerate(pages):
+            page.save(tmp_path / f"{k}.png")
+            with Image.open(tmp_path / f"{k}.png") as opened:
+                yield opened
+
+    with Image.open(tmp_path / "pages.tif") as frames:
+        assert [row.score for row in scorer.score(ImageSequence.Iterator(frames))] == [row.score for row in alone]
+    for supply in (one_buffer, one_picture, closed_at_once):
+        assert unnamed(scorer.score(supply())) == alone, supply.__name__
+    with Image.open(tmp_path / "0.png") as lazy:
+        assert unnamed(scorer.score([lazy] * 4)) == [alone[0]] * 4
+
+
+def test_a_picture_that_cannot_be_read_is_a_row(scorer: Scorer, make_photo: MakePhoto) -> None:
+    path = make_photo("cut.png")
+    path.write_bytes(path.read_bytes()[:-2000])
+    with Image.open(path) as cut:
+        broken, whole = scorer.score([cut, picture(300, 250)])
+    assert (broken.path, broken.error) == ("image 0", "file is truncated")
+    assert not whole.failed
 
 
 def test_images_obey_the_pixel_limit(tiny_model: Path) -> None:
