@@ -31,6 +31,7 @@ from defnet_infer.torch_reference import TorchReference
 from defnet_infer.verdict import Verdict
 from defnet_train.checkpoint import CheckpointInfo, load_checkpoint
 from defnet_train.config import ModelConfig
+from defnet_train.trained_on import TrainedOn
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ def _describe(
     """Metadata that makes the file explain itself; `defnet info` prints it."""
     contract = graph.model.contract()
     record = info.record
-    photos = record.get("photos", {})
     imported = record.get("imported")
+    trained_on = {"recipe": info.config.recipe} | TrainedOn.of_checkpoint(info).to_metadata()
     metadata = {
         "defnet.schema": str(contract.schema),
         "defnet.version": defnet_infer.__version__,
@@ -151,7 +152,7 @@ def _describe(
         "defnet.precision": verdict.precision,
         "defnet.checkpoint_sha256": info.sha256,
         "defnet.text_embeddings_sha256": graph.text_sha256,
-        "defnet.training_data": json.dumps({"recipe": info.config.recipe, "photos": photos}),
+        "defnet.training_data": json.dumps(trained_on),
         # What was imported stays under the licence that it came with, which its file does not tell.
         "defnet.license": "other" if imported else "Apache-2.0",
         "defnet.measured": json.dumps({part: record.get(part, {}) for part in ("val", "test")}),

@@ -20,10 +20,11 @@ from defnet_train.batches import PhotoViews
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.conformal import HeldOut, calibrate, passes
 from defnet_train.evaluation import figures, predict
-from defnet_train.measuring import SYNTHETIC, may_have_trained, refuse_other_settings, split_anew
+from defnet_train.measuring import refuse_other_settings
 from defnet_train.readers import data_folder
 from defnet_train.recipe_file import apply_overrides
 from defnet_train.run_data import load_data
+from defnet_train.trained_on import SYNTHETIC, TrainedOn, may_have_trained, split_anew
 from defnet_train.uncertainty import photos_needed
 
 if TYPE_CHECKING:
@@ -82,9 +83,8 @@ def calibrate_checkpoint(
     same_sets = (asked.data.sets, asked.data.csv) == (info.config.data.sets, info.config.data.csv)
     if rated := {key: count for key, count in asked.data.sets.items() if key != SYNTHETIC}:
         asked = replace(asked, data=replace(asked.data, sets=rated))
-    known = set(asked.data.sets) & set(info.config.data.sets)
-    if asked.data.csv != info.config.data.csv:
-        known -= {"csv"}  # Other photos under the same key.
+    trained = TrainedOn.of_checkpoint(info)
+    known = trained.common(asked.data, asked.data.sets)
     if known and may_have_trained("val", asked.data, info.config.data):
         raise UsageError(
             f"session {asked.data.session} of {asked.data.splits} splits would calibrate {path} on photos of "
@@ -98,7 +98,7 @@ def calibrate_checkpoint(
             "with --data my.csv or --set data.sets"
         )
     data = load_data(asked, folder, used=(("val",), ("test",)))
-    if split_anew(asked.data, data.records, info.config.data, info.record.get("photos", {})):
+    if split_anew(asked.data, data.records, trained):
         raise UsageError(
             f"{root} holds more or fewer photos of {', '.join(sorted(known))} than {path} was trained with, so its "
             "split is another one, and photos that trained it would calibrate it; bring back the photos of the run, "

@@ -19,6 +19,7 @@ from defnet_infer.sessions import Session
 from defnet_infer.sessions.choice import Device, open_session
 from defnet_train.batches import ViewSource
 from defnet_train.evaluation import PHOTOS_PER_BATCH, Outputs
+from defnet_train.trained_on import TrainedOn
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,7 @@ class ExportedModel:
     session: Session
     sha256: str
     preprocess: Preprocess
-    trained_on: tuple[str, ...]
-    """Data set keys that the file names."""
+    trained_on: TrainedOn
 
     @classmethod
     def open(cls, path: Path, device: Device) -> ExportedModel:
@@ -42,8 +42,8 @@ class ExportedModel:
         artifact = Artifact.open(path)
         artifact.require_views()
         about = artifact.metadata.get("defnet.training_data", "{}")
-        photos = json.loads(about).get("photos", {}) if about.startswith("{") else {}
-        return cls(open_session(path, device=device), artifact.sha256, artifact.contract.preprocess, tuple(photos))
+        trained_on = TrainedOn.of_metadata(json.loads(about) if about.startswith("{") else {})
+        return cls(open_session(path, device=device), artifact.sha256, artifact.contract.preprocess, trained_on)
 
     def predict(self, source: ViewSource, indices: Sequence[int], progress: Callable[[int], None]) -> Outputs:
         """As `evaluation.predict`, with the exported file."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from defnet_infer.errors import CheckpointError, UsageError
 from defnet_train.checkpoint import NO_WEIGHTS, load_checkpoint
 from defnet_train.config import TrainConfig
 from defnet_train.model import Defnet
+from defnet_train.records import ImageRecord
+from defnet_train.trained_on import TrainedOn, may_have_trained, split_anew
 
 FITTED = ("calibration", "noise_factor")
 """Ends of the names of what calibration fits: not weights, and not all in every model of one architecture."""
@@ -21,15 +25,18 @@ def bare_model(config: TrainConfig) -> Defnet:
     return model
 
 
-def starting_weights(init: Path | None, config: TrainConfig) -> dict[str, str] | None:
+def starting_weights(
+    init: Path | None, config: TrainConfig, records: Sequence[ImageRecord] = ()
+) -> dict[str, Any] | None:
     """Look at what a new run is to start from, before it writes anything; nothing is downloaded.
 
     Args:
         init: Checkpoint to start from; None: from the weights that the configuration names.
         config: The run.
+        records: Its photos, which tell whether a generated split is still the checkpoint's.
 
     Returns:
-        Path and SHA-256 of the checkpoint, if there is one.
+        What `describe_initial` says of the checkpoint, if there is one.
 
     Raises:
         UsageError: If folds could not be new to a model that starts from a checkpoint.
@@ -44,11 +51,14 @@ def starting_weights(init: Path | None, config: TrainConfig) -> dict[str, str] |
             f"{init} may have been trained on the photos of a fold, which would then not be new to the model "
             "without it; calibrate on the validation part: --set calibration.folds=0"
         )
-    return describe_initial(init, config)
+    return describe_initial(init, config, records)
 
 
-def describe_initial(path: Path, config: TrainConfig) -> dict[str, str]:
-    """Path and SHA-256 of a checkpoint that a run can start from.
+def describe_initial(path: Path, config: TrainConfig, records: Sequence[ImageRecord] = ()) -> dict[str, Any]:
+    """Path and SHA-256 of a checkpoint that a run can start from, and which data sets of the run it may know.
+
+    The last, ``may_know``, are those of which photos outside the run's training part may have trained the checkpoint:
+    what the run measures on them says nothing about new photos. It is there only if there are such.
 
     Raises:
         CheckpointError: If it cannot be read or is of another architecture.
@@ -59,12 +69,19 @@ def describe_initial(path: Path, config: TrainConfig) -> dict[str, str]:
             f"--init {path} holds a {info.config.model.tower} model, the run trains {config.model.tower}; "
             f"use another recipe or --set model.tower={info.config.model.tower}"
         )
-    described = {"path": str(path.absolute()), "sha256": info.sha256}
+    described: dict[str, Any] = {"path": str(path.absolute()), "sha256": info.sha256}
+    trained = TrainedOn.of_checkpoint(info)
+    known = trained.common(config.data, config.data.sets)
+    same = not (trained.imported or may_have_trained("test", config.data, trained.split))
+    if same and not split_anew(config.data, records, trained):
+        known &= set(trained.start_may_know)
+    if known:
+        described["may_know"] = sorted(known)
     load_initial(bare_model(config), described)
     return described
 
 
-def load_initial(model: Defnet, described: dict[str, str]) -> None:
+def load_initial(model: Defnet, described: Mapping[str, Any]) -> None:
     """Give a fresh model the weights of a described checkpoint; what calibration fits stays as a fresh model has it.
 
     Raises:

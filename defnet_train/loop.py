@@ -91,7 +91,7 @@ def train(
     if config.calibration.folds:
         deal(data, config.calibration.folds, config.seed)  # What cannot be dealt should say so before the training.
     if not run.exists:
-        run.begin(config, root, data, starting_weights(init, config))
+        run.begin(config, root, data, starting_weights(init, config, data.records))
     elif init is not None:
         raise UsageError(f"{out} has begun; --init is for new runs")
     else:
@@ -210,6 +210,8 @@ def _finish(
         "calibration": factor,
         "calibration_photos": len(held_out.target),
     }
+    if may_know := (run.init or {}).get("may_know"):
+        result["start_may_know"] = may_know
     if config.calibration.folds:
         result["out_of_fold"] = figures(outputs, data.at([index for _, fold in unseen for index in fold]))
     listener.stage("measuring the best checkpoint", len(data.parts["val"]) + len(data.parts["test"]))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,19 +17,17 @@ from defnet_infer.contract import Preprocess
 from defnet_infer.errors import UsageError
 from defnet_train.batches import PhotoViews, ViewSource
 from defnet_train.checkpoint import find_model, load_checkpoint
-from defnet_train.config import DataConfig, TrainConfig
-from defnet_train.datasets.own_csv import KEY as CSV
+from defnet_train.config import TrainConfig
 from defnet_train.evaluation import Outputs, distortion_type, figures, predict, series_figures
 from defnet_train.readers import data_folder
 from defnet_train.recipe_file import apply_overrides
 from defnet_train.records import ImageRecord
 from defnet_train.run_data import PARTS, load_data
+from defnet_train.trained_on import SYNTHETIC, TrainedOn
 
 if TYPE_CHECKING:
     from defnet_train.listener import Listener
 
-SYNTHETIC = "synthetic"
-"""Data set of copies that nobody rated."""
 Part = Literal["train", "val", "test", "all"]
 
 
@@ -41,7 +38,7 @@ class Question:
     root: Path
     part: Part = "test"
     session: int | None = None
-    """Number of the split; None: the one the model was trained on, 1 for an exported file, which does not say."""
+    """Number of the split; None: the one the model was trained on, 1 for an exported file of an earlier version."""
     sets: tuple[str, ...] = ()
     """Data set keys; empty: those trained on."""
     settings: tuple[str, ...] = ()
@@ -107,7 +104,7 @@ def evaluate(path: Path, question: Question, listener: Listener) -> Evaluation:
     refuse_other_settings(question.settings)
     path = find_model(path)
     model = _open(path, question.device)
-    asked = _config(model.config or TrainConfig(), model.trained_on, question)
+    asked = _config(model, question)
     asked, folder = data_folder(asked, question.root)
     data = load_data(asked, folder, used=(_parts(question.part),))
     indices = _indices(data.rated, question.part)
@@ -128,7 +125,7 @@ def evaluate(path: Path, question: Question, listener: Listener) -> Evaluation:
         model=path,
         sha256=model.sha256,
         config=model.config,
-        trained_on=model.trained_on,
+        trained_on=model.trained_on.sets,
         session=asked.data.session,
         part=question.part,
         records=records,
@@ -137,25 +134,8 @@ def evaluate(path: Path, question: Question, listener: Listener) -> Evaluation:
         photos_per_second=len(indices) / max(seconds, 1e-9),
         copies=data.at(copies),
         copy_scores=copy_outputs,
-        seen=bool(set(model.trained_on) & {record.dataset for record in records})
-        and (
-            model.imported
-            or may_have_trained(question.part, asked.data, model.config and model.config.data)
-            or (model.config is not None and split_anew(asked.data, data.records, model.config.data, model.photos))
-        ),
+        seen=bool(model.trained_on.may_know(question.part, asked.data, data.records) & {r.dataset for r in records}),
     )
-
-
-def may_have_trained(part: Part, asked: DataConfig, trained: DataConfig | None) -> bool:
-    """Whether photos of a data set that was trained on may be among those trained on.
-
-    Args:
-        part: That is measured.
-        asked: Says to which split it belongs.
-        trained: Of the run; None if that is not known, as of an exported file, which is then believed.
-    """
-    same = trained is None or (trained.splits, trained.session) == (asked.splits, asked.session)
-    return part in ("train", "all") or not same
 
 
 def refuse_other_settings(settings: Sequence[str]) -> None:
@@ -169,25 +149,6 @@ def refuse_other_settings(settings: Sequence[str]) -> None:
             raise UsageError(f"--set {setting}: the model is trained; only settings of data can change, as data.labels")
 
 
-def split_anew(
-    asked: DataConfig, records: Sequence[ImageRecord], trained: DataConfig, run_photos: Mapping[str, int]
-) -> bool:
-    """Whether a generated split is another one than the run's, because a data set has more or fewer photos now.
-
-    Args:
-        asked: Says how `records` are split.
-        records: Photos of all parts.
-        trained: Of the run.
-        run_photos: Data set -> photos of it that the run had, all parts together; empty if that is not known.
-    """
-    if asked.splits != "generated":
-        return False
-    photos = Counter(record.dataset for record in records)
-    # Synthetic copies follow their originals: other levels of them change no split. Another CSV file is another set.
-    others = {SYNTHETIC, *([CSV] if asked.csv != trained.csv else [])}
-    return any(photos[key] != count for key, count in run_photos.items() if key in photos and key not in others)
-
-
 @dataclass(frozen=True)
 class _Model:
     """What both kinds of file have in common."""
@@ -195,12 +156,8 @@ class _Model:
     config: TrainConfig | None
     sha256: str
     rule: Preprocess
-    trained_on: tuple[str, ...]
-    photos: Mapping[str, int]
-    """Data set -> photos of it that the run had, all parts together; empty if that is not known."""
+    trained_on: TrainedOn
     predict: Callable[[ViewSource, Sequence[int], Callable[[int], None]], Outputs]
-    imported: bool = False
-    """Trained elsewhere, on which photos of its data sets nobody knows."""
 
 
 def _open(path: Path, device: Literal["auto", "cpu", "cuda"]) -> _Model:
@@ -208,19 +165,19 @@ def _open(path: Path, device: Literal["auto", "cpu", "cuda"]) -> _Model:
         from defnet_train.exported import ExportedModel  # brings ONNX Runtime
 
         exported = ExportedModel.open(path, device)
-        return _Model(None, exported.sha256, exported.preprocess, exported.trained_on, {}, exported.predict)
+        return _Model(None, exported.sha256, exported.preprocess, exported.trained_on, exported.predict)
     model, info = load_checkpoint(path)
     model.to(_device(device))
-    rule, trained_on = model.contract().preprocess, tuple(info.config.data.sets)
-    photos = info.record.get("photos", {})
-    imported = "imported" in info.record
-    return _Model(info.config, info.sha256, rule, trained_on, photos, partial(predict, model), imported)
+    rule, trained_on = model.contract().preprocess, TrainedOn.of_checkpoint(info)
+    return _Model(info.config, info.sha256, rule, trained_on, partial(predict, model))
 
 
-def _config(config: TrainConfig, trained_on: tuple[str, ...], question: Question) -> TrainConfig:
+def _config(model: _Model, question: Question) -> TrainConfig:
     """The run's configuration with the photos that are asked for."""
+    split = model.trained_on.split
+    config = model.config or (TrainConfig() if split is None else TrainConfig(data=split))
     # Copies are only read where they are scored: their originals need not be on every machine.
-    keys = question.sets or tuple(key for key in trained_on if question.levels or key != SYNTHETIC)
+    keys = question.sets or tuple(key for key in model.trained_on.sets if question.levels or key != SYNTHETIC)
     overrides = [*question.settings]
     if question.session is not None:
         overrides.append(f"data.session={question.session}")

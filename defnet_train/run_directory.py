@@ -78,14 +78,14 @@ class RunDirectory:
         """The command that goes on with this run."""
         return f"defnet train --resume --out {shlex.quote(str(self.path))}"
 
-    def begin(self, config: TrainConfig, root: Path, data: RunData, init: dict[str, str] | None) -> None:
+    def begin(self, config: TrainConfig, root: Path, data: RunData, init: dict[str, Any] | None) -> None:
         """Make the folder and say in it what is going to happen.
 
         Args:
             config: The run.
             root: Folder of the data sets.
             data: What was found there.
-            init: Checkpoint whose weights the run starts from: its path and SHA-256.
+            init: Checkpoint whose weights the run starts from, as `initial_weights.describe_initial` describes it.
 
         Raises:
             UsageError: If the folder cannot be made.
@@ -131,8 +131,8 @@ class RunDirectory:
         return Path(self.stored()["root"])
 
     @property
-    def init(self) -> dict[str, str] | None:
-        """The checkpoint that the run here starts from: its path and SHA-256."""
+    def init(self) -> dict[str, Any] | None:
+        """The checkpoint that the run here starts from: path, SHA-256, and the data sets that it `may_know`."""
         return self.stored()["init"]
 
     @property

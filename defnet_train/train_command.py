@@ -7,7 +7,7 @@ import shlex
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -147,17 +147,30 @@ def _print_plan(config: TrainConfig, data: Path, init: Path | None, *, resume: b
 
 def _run(config: TrainConfig, data: Path, out: Path, device: str, *, resume: bool, init: Path | None) -> None:
     from defnet_train.figure_tables import print_figures
+    from defnet_train.initial_weights import describe_initial
     from defnet_train.loop import train as train_model
     from defnet_train.run_directory import RunDirectory
 
     if not resume:
         _check(config, data)
+    if init is not None:
+        _note_known(describe_initial(init, config).get("may_know"))
     with _stoppable(RunDirectory(out).go_on) as (display, stop):
         result = train_model(config, data, out, display, device, resume=resume, init=init, stop=stop)
     columns = {"out of fold": "out_of_fold", "validation": "val", "test": "test"}
     print_figures({words: result[name] for words, name in columns.items() if name in result})
+    _note_known(result.get("start_may_know"))
     best = out / "best.safetensors"
     typer.echo(f"best checkpoint: {best}; export it with: defnet export {shlex.quote(str(best))}")
+
+
+def _note_known(sets: Sequence[str] | None) -> None:
+    if sets:
+        typer.echo(
+            f"note: the weights of --init may have been trained on photos of {', '.join(sets)} that this run holds out: its "
+            "figures say nothing about new photos and reach no table; measure it on other data sets",
+            err=True,
+        )
 
 
 def _train_table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,14 @@ from defnet_train.calibration import calibrate_checkpoint
 from defnet_train.checkpoint import find_model, load_checkpoint, save_checkpoint
 from defnet_train.config import DataConfig
 from defnet_train.evaluation_files import write_evaluations
-from defnet_train.measuring import Part, Question, evaluate, may_have_trained, over_sessions, split_anew
+from defnet_train.initial_weights import describe_initial
+from defnet_train.loop import train
+from defnet_train.measuring import Part, Question, evaluate, over_sessions
 from defnet_train.model import Defnet
 from defnet_train.recipe_file import apply_overrides
 from defnet_train.records import ImageRecord
 from defnet_train.run_results import read_results
+from defnet_train.trained_on import TrainedOn, may_have_trained, split_anew
 from tests.train.conftest import Recorder, Run, make_release
 
 
@@ -114,7 +118,43 @@ def test_another_csv_file_is_another_set_and_hides_no_change_of_the_rest(
         ImageRecord(dataset=key, path=Path(key), mos=3, target=3, group=key, labels=None)
         for key in ("clive", "clive", "csv")
     ]
-    assert split_anew(DataConfig(csv=csv_file), photos, DataConfig(csv="a.csv"), had) is anew
+    trained = TrainedOn(sets=("clive", "csv"), split=DataConfig(csv="a.csv"), photos=had)
+    assert split_anew(DataConfig(csv=csv_file), photos, trained) is anew
+    assert trained.may_know("all", DataConfig(csv=csv_file), photos) == (
+        {"clive", "csv"} if csv_file == "a.csv" else {"clive"}
+    )
+
+
+def test_weights_that_know_the_held_out_photos_are_noted_and_reach_no_table(smoke_run: Run, tmp_path: Path) -> None:
+    start = smoke_run.out / "best.safetensors"
+    config = replace(smoke_run.config, optim=replace(smoke_run.config.optim, epochs=1))
+    other = replace(config, data=replace(config.data, session=2))
+    assert "may_know" not in describe_initial(start, config)
+    assert describe_initial(start, other)["may_know"] == ["clive"]
+    leaked = tmp_path / "leaked"
+    result = train(other, smoke_run.release.root, leaked, Recorder(), "cpu", init=start)
+    assert result["start_may_know"] == ["clive"]
+    assert evaluate(leaked, question(smoke_run), Recorder()).seen, (
+        "its own test photos may have trained what it began with"
+    )
+    with pytest.raises(DatasetError, match="holds no finished run"):
+        read_results(leaked)
+    assert describe_initial(leaked / "best.safetensors", other)["may_know"] == ["clive"], "and so for what follows"
+
+
+def test_an_exported_file_tells_its_split(smoke_run: Run, tmp_path: Path) -> None:
+    _, info = load_checkpoint(smoke_run.out / "best.safetensors")
+    split = replace(info.config, data=replace(info.config.data, session=3))
+    about = TrainedOn.of_checkpoint(replace(info, config=split)).to_metadata()
+    trained = TrainedOn.of_metadata(json.loads(json.dumps(about)))
+    assert trained.split == DataConfig(session=3, splits=split.data.splits)
+    records = [ImageRecord(dataset="clive", path=Path("a"), mos=3, target=3, group="a", labels=None)] * about["photos"][
+        "clive"
+    ]
+    assert not trained.may_know("test", DataConfig(session=3), records)
+    assert trained.may_know("test", DataConfig(session=1), records) == {"clive"}
+    assert trained.may_know("test", DataConfig(session=3), records[1:]) == {"clive"}, "another split of fewer photos"
+    assert not TrainedOn.of_metadata({"photos": {"clive": 1}}).may_know("test", DataConfig(), records[:1])
 
 
 def test_a_small_csv_file_of_test_photos_alone_can_be_measured(smoke_run: Run, tmp_path: Path) -> None:

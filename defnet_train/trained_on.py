@@ -1,0 +1,112 @@
+"""Whether photos may have trained a model: then its figures on them say nothing about new ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from defnet_train.checkpoint import CheckpointInfo
+from defnet_train.config import DataConfig
+from defnet_train.datasets.own_csv import KEY as CSV
+from defnet_train.records import ImageRecord
+
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What is known about the photos that trained a model."""
+
+    sets: tuple[str, ...]
+    """Keys of the data sets."""
+    split: DataConfig | None = None
+    """How they were split; None if that is not known, as of files exported before it was written into them."""
+    photos: Mapping[str, int] | None = None
+    """Data set -> photos of it that the run had, all parts together; None if that is not known."""
+    imported: bool = False
+    """Trained elsewhere, on which photos of its data sets nobody knows."""
+    start_may_know: tuple[str, ...] = ()
+    """Data sets of which photos of any part may have trained the weights that the run started from."""
+
+    @classmethod
+    def of_checkpoint(cls, info: CheckpointInfo) -> TrainedOn:
+        """As a checkpoint tells it."""
+        return cls(
+            sets=tuple(info.config.data.sets),
+            split=info.config.data,
+            photos=info.record.get("photos"),
+            imported="imported" in info.record,
+            start_may_know=tuple(info.record.get("start_may_know", ())),
+        )
+
+    @classmethod
+    def of_metadata(cls, about: Mapping[str, Any]) -> TrainedOn:
+        """As `to_metadata` wrote it into an exported file."""
+        photos = about.get("photos", {})
+        known = {name: about[name] for name in ("session", "splits", "csv") if name in about}
+        return cls(
+            sets=tuple(photos),
+            split=DataConfig(**known) if known else None,
+            photos=photos,
+            imported=bool(about.get("imported")),
+            start_may_know=tuple(about.get("start_may_know", ())),
+        )
+
+    def to_metadata(self) -> dict[str, Any]:
+        """What an exported file says of it."""
+        about: dict[str, Any] = {"photos": self.photos or {}}
+        if self.split is not None:
+            about |= {"session": self.split.session, "splits": self.split.splits, "csv": self.split.csv}
+        if self.imported:
+            about["imported"] = True
+        if self.start_may_know:
+            about["start_may_know"] = list(self.start_may_know)
+        return about
+
+    def may_know(self, part: str, asked: DataConfig, records: Sequence[ImageRecord]) -> set[str]:
+        """Data sets of which photos of a part may have trained the model.
+
+        Args:
+            part: ``train``, ``val``, ``test`` or ``all``.
+            asked: Says how `records` are split.
+            records: Photos of all parts.
+        """
+        common = self.common(asked, {record.dataset for record in records})
+        if self.imported or may_have_trained(part, asked, self.split) or split_anew(asked, records, self):
+            return common
+        return common & set(self.start_may_know)
+
+    def common(self, asked: DataConfig, sets: Iterable[str]) -> set[str]:
+        """Those of some data sets that the model was trained on. Another CSV file is another set of the same key."""
+        other_csv = self.split is not None and self.split.csv != asked.csv
+        return set(sets) & set(self.sets) - ({CSV} if other_csv else set())
+
+
+def may_have_trained(part: str, asked: DataConfig, trained: DataConfig | None) -> bool:
+    """Whether photos of a data set that was trained on may be among those trained on.
+
+    Args:
+        part: That is measured.
+        asked: Says to which split it belongs.
+        trained: Of the run; None if that is not known, as of an exported file, which is then believed.
+    """
+    same = trained is None or (trained.splits, trained.session) == (asked.splits, asked.session)
+    return part in ("train", "all") or not same
+
+
+def split_anew(asked: DataConfig, records: Sequence[ImageRecord], trained: TrainedOn) -> bool:
+    """Whether a generated split is another one than the run's, because a data set has more or fewer photos now.
+
+    Args:
+        asked: Says how `records` are split.
+        records: Photos of all parts.
+        trained: What the run had.
+    """
+    if asked.splits != "generated":
+        return False
+    photos = Counter(record.dataset for record in records)
+    # Synthetic copies follow their originals: other levels of them change no split.
+    known = trained.common(asked, trained.photos or ()) - {SYNTHETIC}
+    return any(photos[key] != count for key, count in (trained.photos or {}).items() if key in photos and key in known)
