@@ -108,7 +108,7 @@ def test_a_session_that_is_closed_says_so_however_often_it_is_used(session: Tens
     for _ in range(2):
         thread = threading.Thread(target=use, daemon=True)  # It must not wait for ever.
         thread.start()
-        thread.join(1.0)
+        thread.join(5.0)
     assert said == ["this session is closed; open another"] * 2
 
 

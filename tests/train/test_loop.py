@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from defnet_train.recipe_file import apply_overrides, load_config
 from defnet_train.run_data import load_data
 from defnet_train.schedule import learning_rate_factor
 from defnet_train.trainer import Trainer
-from tests.train.conftest import TINY, Recorder, Run, make_release
+from tests.train.conftest import TINY, Recorder, Release, Run, make_release
 
 
 def log_of(out: Path) -> list[dict]:
@@ -193,6 +195,16 @@ def test_too_few_photos_are_an_error_before_any_training(tmp_path: Path) -> None
     with pytest.raises(DatasetError, match="only 2 rated photos in the val part of 20; 5 are needed"):
         train(load_config("smoke"), release.root, tmp_path / "run", Recorder(), "cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_photo_that_cannot_be_decoded_is_named_by_the_run(
+    tmp_path: Path, new_release: Callable[..., Release]
+) -> None:
+    release = new_release(50, 224)
+    broken = release.images / "2.bmp"
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(DatasetError, match=rf"^{re.escape(str(broken))} cannot be read: .*data check FOLDER --decode$"):
+        train(load_config("smoke", [f"model.tower={TINY}"]), release.root, tmp_path / "run", Recorder(), "cpu")
 
 
 def test_the_parts_of_a_run_are_those_of_its_session(smoke_run: Run) -> None:
