@@ -1,19 +1,13 @@
-"""The way of a batch to the GPU and back, and how an engine is built, on the stand-ins of `fakes`."""
+"""The way of a batch to the GPU and back, on the stand-ins of `fakes`."""
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from defnet_export.build_display import BuildDisplay
-from defnet_export.tensorrt_log import BuildLog
-from defnet_export.tensorrt_network import serialized_engine
-from defnet_export.tensorrt_options import BuildOptions
-from defnet_infer.artifact import Artifact
 from defnet_infer.contract import Contract
 from defnet_infer.engine_file import BatchRange, this_platform
 from defnet_infer.errors import SessionError
@@ -110,18 +104,3 @@ def test_a_session_that_is_closed_says_so_however_often_it_is_used(session: Tens
         thread.start()
         thread.join(5.0)
     assert said == ["this session is closed; open another"] * 2
-
-
-def test_an_engine_is_built_for_its_range_of_batches_and_in_whole_float32(tiny_model: Path) -> None:
-    cuda, artifact = Cuda(), Artifact.open(tiny_model)
-    options = BuildOptions(batch=BatchRange(smallest=1, best=8, largest=32))
-    trt = TensorRt(cuda, artifact.contract, answers)
-    plan, note = serialized_engine(trt, artifact, options, BuildLog(None), BuildDisplay(), threading.Event())
-    assert note is None
-    assert json.loads(plan) == {
-        "shapes": {
-            "crops": [[batch, 15, 224, 224, 3] for batch in (1, 8, 32)],
-            "overview": [[batch, 224, 224, 3] for batch in (1, 8, 32)],
-        },
-        "flags": [],
-    }
