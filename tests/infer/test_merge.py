@@ -70,6 +70,13 @@ def test_merged_shards_are_the_bytes_of_one_run(folder: Path, tiny_model: Path, 
     assert len(list(folder.glob("*.part*"))) == 0
 
 
+def test_shards_may_be_typed_with_zeros_in_front(folder: Path, tiny_model: Path) -> None:
+    whole = score(folder, tiny_model, "whole.csv")
+    parts = [score(folder, tiny_model, f"{k}.csv", "--shard", f"{k:02}/2") for k in (1, 2)]
+    merge(folder / "out.csv", parts)
+    assert (folder / "out.csv").read_bytes() == whole.read_bytes()
+
+
 @pytest.fixture
 def parts(folder: Path, tiny_model: Path) -> list[Path]:
     return [score(folder, tiny_model, f"{k}.csv", "--shard", f"{k}/2") for k in (1, 2)]

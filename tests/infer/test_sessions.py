@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from defnet_infer.errors import SessionError
@@ -83,3 +86,37 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error_and_never_the_cpu(
         OnnxRuntimeSession(tiny_model, device="cuda")
     assert OnnxRuntimeSession(tiny_model, device="auto").device == "cpu"
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture
+def cuda_options(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What ONNX Runtime is told about the GPU where there is one."""
+    handed: list[Any] = []
+
+    def refuse(path: str, options: object, providers: list[Any]) -> None:
+        handed.extend(providers)
+        raise RuntimeError("there is none")
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    monkeypatch.setattr("defnet_infer.sessions.onnxruntime._has_nvidia_driver", lambda: True)
+    with pytest.raises(SessionError, match="there is none"):
+        OnnxRuntimeSession(tiny_model, device="cuda")
+    (provider, options), _ = handed
+    assert provider == "CUDAExecutionProvider"
+    return options
+
+
+def test_float32_on_the_gpu_is_float32(cuda_options: dict[str, str]) -> None:
+    assert cuda_options["use_tf32"] == "0"
+
+
+def test_the_cuda_provider_knows_its_options(cuda_options: dict[str, str]) -> None:
+    """It refuses any other name, but cannot be loaded without a driver; its library holds the names it knows."""
+    library = Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
+    if not library.is_file():
+        pytest.skip("this ONNX Runtime has no CUDA library for Linux")
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        known = {name: content.find(b"\0" + name.encode() + b"\0") >= 0 for name in (*cuda_options, "no_such_option")}
+    assert known == {**dict.fromkeys(cuda_options, True), "no_such_option": False}

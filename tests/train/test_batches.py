@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,15 @@ def test_label_tensors_hold_what_the_records_say() -> None:
     assert found.distortion_known.tolist() == [True, False, True]
     assert take(found, [2, 0]).target.tolist() == [1.0, 2.5]
     assert take(found, [2, 0]).scene_known.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(("kind", "level"), [("", 0), ("gaussian blur", 3)])
+def test_a_photo_that_cannot_be_decoded_is_named(tmp_path: Path, kind: str, level: int) -> None:
+    path = tmp_path / "broken.png"
+    path.write_bytes(b"no picture")
+    broken = replace(record("a"), path=path, kind=kind, level=level)
+    with pytest.raises(DatasetError, match=rf"^{re.escape(str(path))} cannot be read: "):
+        broken.pixels()
 
 
 def test_a_batch_holds_its_share_of_every_data_set_in_order() -> None:

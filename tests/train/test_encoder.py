@@ -148,6 +148,11 @@ def test_the_projection_of_the_small_tower_bends_and_drops_only_in_training() ->
     assert not torch.allclose(encoder.project(features), encoder.project(features), atol=0.01), "dropout"
 
 
+def test_dropout_is_refused_where_there_is_no_hidden_projection_to_drop_from() -> None:
+    with pytest.raises(UsageError, match=rf"model\.dropout = 0\.2 is for .*mobilenetv2_100\); {TINY} has none"):
+        Encoder(TINY, "paper", dropout=0.2)
+
+
 def test_weights_that_do_not_fit_or_are_not_there_are_named(tmp_path: Path) -> None:
     path = tmp_path / "trunk.safetensors"
     save_file({"conv.weight": torch.zeros(3)}, path)

@@ -197,6 +197,18 @@ def test_folds_change_the_interval_and_nothing_else(smoke_run: Run, in_folds: Tr
     assert {name.rpartition(".")[2] for name in different} <= {"calibration", "noise_factor"}
 
 
+def test_folds_are_trained_until_the_epoch_that_the_run_chose(
+    smoke_run: Run, in_folds: TrainConfig, tmp_path: Path
+) -> None:
+    """At rate 0 all epochs are worth the same, and the first of the best is kept."""
+    settings = ["optim.encoder_lr=0", "optim.head_lr=0", "optim.steps_per_epoch=1", "calibration.folds=2"]
+    config = apply_overrides(in_folds, [*settings, "optim.checkpoint_choice=quality_best"])
+    listener = Recorder()
+    assert train(config, smoke_run.release.root, tmp_path / "run", listener, "cpu")["best_epoch"] == 0
+    steps = [done for (name, _), done in zip(listener.stages, listener.advanced, strict=True) if "fold" in name]
+    assert steps == [1, 1], "of the 2 that the run took"
+
+
 def test_a_run_stopped_in_a_fold_goes_on_with_it(smoke_run: Run, in_folds: TrainConfig, tmp_path: Path) -> None:
     root = smoke_run.release.root
     whole = train(in_folds, root, tmp_path / "whole", Recorder(), "cpu")

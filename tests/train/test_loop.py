@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboardX.proto.event_pb2 import Event
 
 from defnet_infer.errors import CheckpointError, DatasetError, TrainingError, UsageError
+from defnet_train.batches import PhotoViews, resized
 from defnet_train.checkpoint import load_checkpoint
 from defnet_train.config import DataConfig, TrainConfig
+from defnet_train.evaluation import predict
 from defnet_train.loop import train
 from defnet_train.model import Defnet
 from defnet_train.recipe_file import apply_overrides, load_config
 from defnet_train.run_data import load_data
 from defnet_train.schedule import learning_rate_factor
 from defnet_train.trainer import Trainer
-from tests.train.conftest import TINY, Recorder, Run, make_release
+from tests.train.conftest import TINY, Recorder, Release, Run, make_release
 
 
 def log_of(out: Path) -> list[dict]:
@@ -127,7 +132,16 @@ def test_the_same_seed_gives_the_same_losses_and_other_settings_give_others(smok
     assert logs["one"] != logs["other"]
 
 
-def test_a_trunk_that_is_not_frozen_is_trained_from_the_photos(tmp_path: Path) -> None:
+def test_the_reference_scores_are_those_of_the_test_photos(smoke_run: Run) -> None:
+    model, _ = load_checkpoint(smoke_run.out / "best.safetensors")
+    data = load_data(smoke_run.config, smoke_run.release.root)
+    score = predict(model, PhotoViews(data.records, model.contract().preprocess), data.parts["test"])["score"]
+    found = smoke_run.result["reference_scores"]
+    assert found["what"] == "12 photos kept out of training"
+    assert found["quantiles"][::10] == pytest.approx([score.min(), np.median(score), score.max()], abs=2e-3)
+
+
+def test_a_trunk_that_is_not_frozen_is_trained_from_the_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     release = make_release(tmp_path / "data", 50, side=224)
     settings = [
         f"model.tower={TINY}",
@@ -137,8 +151,15 @@ def test_a_trunk_that_is_not_frozen_is_trained_from_the_photos(tmp_path: Path) -
         "optim.steps_per_epoch=2",
         "optim.clip_norm=1.0",
         "data.sets={clive = 4}",
+        "data.scales=[0.8, 1.25]",
     ]
-    config = load_config("smoke", settings)
+    config, factors = load_config("smoke", settings), set()
+
+    def spy(pixels: np.ndarray, factor: float, least: int) -> np.ndarray:
+        factors.add(factor)
+        return resized(pixels, factor, least)
+
+    monkeypatch.setattr("defnet_train.batches.resized", spy)
     result = train(config, release.root, tmp_path / "run", Recorder(), "cpu")
     torch.manual_seed(config.seed)
     start = Defnet(config.model).state_dict()
@@ -148,6 +169,7 @@ def test_a_trunk_that_is_not_frozen_is_trained_from_the_photos(tmp_path: Path) -
     assert not any("running_" in name for name in changed), "batch norm keeps its statistics"
     assert "encoder.clip.logit_scale" not in changed
     assert "scene_accuracy" not in result["test"], "there are no labels"
+    assert factors == {1.0, 0.8, 1.25}, "at their own size and at those asked for"
 
 
 def test_a_run_directory_is_never_overwritten(smoke_run: Run) -> None:
@@ -173,6 +195,16 @@ def test_too_few_photos_are_an_error_before_any_training(tmp_path: Path) -> None
     with pytest.raises(DatasetError, match="only 2 rated photos in the val part of 20; 5 are needed"):
         train(load_config("smoke"), release.root, tmp_path / "run", Recorder(), "cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_photo_that_cannot_be_decoded_is_named_by_the_run(
+    tmp_path: Path, new_release: Callable[..., Release]
+) -> None:
+    release = new_release(50, 224)
+    broken = release.images / "2.bmp"
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(DatasetError, match=rf"^{re.escape(str(broken))} cannot be read: .*data check FOLDER --decode$"):
+        train(load_config("smoke", [f"model.tower={TINY}"]), release.root, tmp_path / "run", Recorder(), "cpu")
 
 
 def test_the_parts_of_a_run_are_those_of_its_session(smoke_run: Run) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
+from statistics import NormalDist, fmean
 
 import pytest
 import torch
@@ -161,3 +163,37 @@ def test_weights_on_all_losses_reach_every_evidential_one(shared_model: Defnet) 
 
 def test_weights_are_for_the_tasks_alone_unless_told_otherwise() -> None:
     assert weighted_losses(("quality", "scene"), LossConfig()) == ("quality", "scene")
+
+
+@pytest.mark.parametrize("reduction", ["per_dataset", "flat"])
+def test_pairs_count_as_the_settings_of_the_objective_say(shared_model: Defnet, reduction: str) -> None:
+    """Eqs. (7) and (8) pair by pair, of three rated photos and of four copies whose order alone is known.
+
+    Two of the rated photos are equally good, and one copy is of another kind: only the original compares with it.
+    """
+    score, mos = [2.1, 2.9, 3.4, 3.8, 3.5, 3.6, 2.0], [2.0, 3.0, 3.0, 4.0, 3.0, 2.0, 1.0]
+    dataset, series = [0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1, 2]
+    rated = [True, True, True, False, False, False, False]
+    config = LossConfig(pair_reduction=reduction, tie_probability=0.9, order_weight=0.25, order_sharpness=3.0)
+    losses: dict[int, list[float]] = {0: [], 1: []}
+    for first, second in itertools.combinations(range(7), 2):
+        apart = series[first] != series[second] and 0 not in (series[first], series[second])
+        if dataset[first] == dataset[second] and not apart:
+            p = 0.9 if mos[first] == mos[second] else float(mos[first] > mos[second])
+            sharpness = 1.0 if rated[first] else 3.0
+            q = NormalDist().cdf(sharpness * (score[first] - score[second]) / math.sqrt(2))
+            losses[dataset[first]].append(1 - math.sqrt(p * q) - math.sqrt((1 - p) * (1 - q)))
+    assert [len(some) for some in losses.values()] == [3, 4]
+    if reduction == "flat":
+        expected = (sum(losses[0]) + 0.25 * sum(losses[1])) / (3 + 0.25 * 4)
+    else:
+        expected = (fmean(losses[0]) + 0.25 * fmean(losses[1])) / 1.25
+    labels = targets([True] * 7)._replace(
+        mos=torch.tensor(mos),
+        dataset=torch.tensor(dataset),
+        series=torch.tensor(series),
+        target_known=torch.tensor(rated),
+    )
+    prediction = shared_model(features(7, 4), features(7, seed=1))._replace(score=torch.tensor(score))
+    found = objective(prediction, labels, ONES, config).parts["quality"].item()
+    assert found == pytest.approx(expected, abs=2e-4), "the roots have 1e-8 in them"

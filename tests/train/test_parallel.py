@@ -16,19 +16,22 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from defnet_infer.errors import TrainingError, UsageError
-from defnet_train.batches import FeatureViews, take, targets_of
-from defnet_train.config import LossConfig, RunConfig
+from defnet_train.batches import FeatureViews, targets_of
+from defnet_train.config import RunConfig
 from defnet_train.fidelity import pair_loss
 from defnet_train.labels import Labels
-from defnet_train.objective import objective
-from defnet_train.parallel import Rank, anyone, check_machine, gather, other_processes, share_of, start_fabric
+from defnet_train.parallel import Rank, anyone, check_machine, other_processes, share_of, start_fabric
+from defnet_train.recipe_file import load_config
 from defnet_train.records import ImageRecord
+from defnet_train.run_data import RunData
+from defnet_train.trainer import Trainer
 from tests.train.conftest import make_release, tiny_model
 from tests.train.test_model import features
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH = 7  # odd: the shares differ in size
-WEIGHTS = {"quality": 1.3, "scene": 0.9, "distortion": 0.8}
+LOSSES = ({"quality": 1.0, "scene": 1.0, "distortion": 1.0}, {"quality": 1.3, "scene": 0.9, "distortion": 0.8})
+"""Of two epochs before the step, for weights that are not all 1."""
 
 
 def batch_records() -> list[ImageRecord]:
@@ -47,19 +50,17 @@ def batch_records() -> list[ImageRecord]:
 
 
 def one_step(fabric: lightning_fabric.Fabric) -> tuple[torch.nn.Module, float]:
-    """Gradients of a step on the joint batch, as `Trainer.step` makes them."""
+    """The model after a step on the joint batch, with the gradients of the step, and the loss."""
+    config = load_config("smoke", ["data.sets={a = 4, b = 3}", "optim.clip_norm=0"])  # Clipping would hide a factor.
     model = tiny_model(seed=3, overview_gradient="full").double()
-    model.encoder.trunk.requires_grad_(False)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
-    wrapped, _ = fabric.setup(model, optimizer)
-    model.train()
-    crops, overview = features(BATCH, 4).double(), features(BATCH, seed=1).double()
-    share = share_of(BATCH, fabric)
-    targets = take(targets_of(batch_records()), range(BATCH))
-    prediction = gather(wrapped(crops[share], overview[share]), BATCH, fabric)
-    losses = objective(prediction, targets, WEIGHTS, LossConfig())
-    fabric.backward(losses.total * fabric.world_size)
-    return model, losses.total.item()
+    data = RunData(batch_records(), {"train": list(range(BATCH)), "val": [], "test": []})
+    source = FeatureViews(features(BATCH, 2, 6).double())
+    trainer = Trainer(fabric, config, model, source, data)
+    for losses in LOSSES:
+        trainer.weights.end_epoch(losses)
+    trainer.begin_epoch()
+    trainer.step()
+    return model, sum(trainer.mean_losses().values())
 
 
 def write_gradients(rank: Rank, out: Path) -> None:

@@ -18,7 +18,7 @@ from defnet_train.recipe_file import load_config
 from defnet_train.records import ImageRecord
 from defnet_train.run_data import RunData
 from defnet_train.run_state import load_state, save_state
-from defnet_train.trainer import Trainer, restore_generators
+from defnet_train.trainer import Trainer, adamw, restore_generators
 from tests.train.conftest import TINY
 from tests.train.test_model import features
 
@@ -178,3 +178,56 @@ def test_a_frozen_text_tower_has_no_rate() -> None:
     steps = moved(trainer.model, before)
     assert steps["encoder.clip.text_projection"] == 0
     assert steps["encoder.clip.visual.head.proj.weight"] > 0
+
+
+def test_every_rate_falls_with_the_schedule() -> None:
+    """Half-way through a cosine the rate is half of the first, and Adam's first step is as long as the rate."""
+    settings = (f"model.tower={TINY}", "optim.schedule=cosine", "optim.epochs=4", "optim.encoder_weight_decay=0")
+    trainer = trainer_of(config_with(*settings, "optim.encoder_lr=1e-3", "optim.head_lr=1e-2"))
+    trainer.position.epoch = 2
+    assert trainer.begin_epoch() == pytest.approx(0.5e-3)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.step()
+    steps = moved(trainer.model, before)
+    assert steps["encoder.clip.visual.head.proj.weight"] == pytest.approx(0.5e-3, rel=0.05)
+    assert steps["heads.quality.affine.bias"] == pytest.approx(0.5e-2, rel=0.05)
+
+
+def test_gradients_are_cut_to_the_largest_norm_and_only_if_there_is_one() -> None:
+    norms = {}
+    for largest in ("0", "1e-3"):
+        trainer = trainer_of(config_with(f"model.tower={TINY}", f"optim.clip_norm={largest}"))
+        trainer.step()
+        squares = [p.grad.square().sum() for p in trainer.model.parameters() if p.grad is not None]
+        norms[largest] = torch.stack(squares).sum().sqrt().item()
+    assert norms["0"] > 0.01
+    assert norms["1e-3"] == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_no_step_leaves_the_temperature_above_its_bound() -> None:
+    trainer = trainer_of(config_with(f"model.tower={TINY}", "optim.encoder_lr=1e-3"))
+    torch.nn.init.constant_(trainer.model.encoder.clip.logit_scale, 5.0)  # The bound is at 4.6.
+    trainer.step()
+    assert trainer.model.encoder.logit_scale().item() == pytest.approx(100)
+
+
+def test_what_decays_is_all_but_the_heads() -> None:
+    """Where the loss is flat, AdamW multiplies a weight by 1 - rate x decay and does nothing else."""
+    settings = ("model.tower=mobilenetv2_100", "optim.encoder_weight_decay=0.5", "optim.thaw_stages=2")
+    rates = {"encoder": 0.1, "heads": 0.2, "text": 0.3, "trunk": 0.4}
+    config = config_with(*settings, *(f"optim.{part.removesuffix('s')}_lr={rate}" for part, rate in rates.items()))
+    model = Defnet(config.model)
+    optimizer = adamw(config, model)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, part in {
+        "encoder.clip.visual.head.proj.weight": "encoder",
+        "heads.quality.affine.bias": "heads",
+        "encoder.clip.text_projection": "text",
+        "encoder.clip.visual.trunk.net.conv_head.weight": "trunk",
+    }.items():
+        left = 1 if part == "heads" else 1 - rates[part] * 0.5
+        assert before[name].abs().max() > 0
+        torch.testing.assert_close(model.get_parameter(name).data, before[name] * left)
