@@ -8,7 +8,6 @@ outputs as in the contract, with a batch of 1.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from defnet_infer.contract import END_TO_END, KIND_KEY, Contract, Preprocess
 from defnet_infer.errors import GateError, StorageError, UsageError
 from defnet_infer.out_file import require_free
 from defnet_infer.sessions.onnxruntime import OnnxRuntimeSession, quiet_options
+from defnet_train.safe_write import replacing
 
 SCORE_BOUNDS = {"float32": 2e-3, "float16": 2e-3, "int8": 0.02}
 """Largest difference of a score from that of the Python pipeline, on the 1 to 5 scale, by precision.
@@ -117,8 +117,8 @@ def write_end_to_end(exported: Path, out: Path, *, overwrite: bool = False) -> E
             )
         onnx.helper.set_model_props(merged, _described(artifact, bound, differences))
         onnx.checker.check_model(merged, full_check=True)
-        onnx.save(merged, partial)
-        os.replace(partial, out)
+        with replacing(out) as proved:
+            onnx.save(merged, proved)
     except OSError as error:
         raise StorageError(f"cannot write {out}: {error.strerror or error}; no file was written") from error
     finally:

@@ -6,7 +6,6 @@ Nothing is written under the final name before the certificate holds, and nothin
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from defnet_infer.torch_reference import TorchReference
 from defnet_infer.verdict import Verdict
 from defnet_train.checkpoint import CheckpointInfo, load_checkpoint
 from defnet_train.config import ModelConfig
+from defnet_train.safe_write import replacing
 from defnet_train.trained_on import TrainedOn
 
 
@@ -107,8 +107,8 @@ def export_onnx(
         with stages.stage("write and verify the file") as stage:
             _describe(proto, graph, info, certificate, verdict, saved)
             onnx.checker.check_model(proto, full_check=True)
-            onnx.save(proto, partial)
-            os.replace(partial, out)
+            with replacing(out) as proved:
+                onnx.save(proto, proved)
             stage.say(f"{out.stat().st_size / 1e6:.1f} MB")
     except OSError as error:
         raise StorageError(f"cannot write {out}: {error.strerror or error}; no file was written") from error

@@ -152,7 +152,7 @@ def build_engine(
         session = TensorRtSession(draft)
         try:
             record = _inspected(session, record, options)
-            verdict = certify(session, artifact, photos, count)
+            verdict = certify(session, artifact, photos, count, stop)
             if not verdict.passed:
                 raise GateError(f"the engine disagrees with {model.name}: {verdict.failures()}; no engine is kept")
             record = replace(record, parity={"verdict": verdict.to_json()})
@@ -201,7 +201,13 @@ def _inspected(session: TensorRtSession, record: EngineRecord, options: BuildOpt
     return replace(record, half_share=round(found.share, 4))
 
 
-def certify(session: Session, artifact: Artifact, photos: Path | None, count: int | None = None) -> Verdict:
+def certify(
+    session: Session,
+    artifact: Artifact,
+    photos: Path | None,
+    count: int | None = None,
+    stop: threading.Event | None = None,
+) -> Verdict:
     """Score photos from their files through an engine and through the file it was built from.
 
     The file has its own certificate against PyTorch; this adds the next link.
@@ -211,7 +217,16 @@ def certify(session: Session, artifact: Artifact, photos: Path | None, count: in
         artifact: The file, which ONNX Runtime runs on the CPU.
         photos: A folder; generated photo files if absent.
         count: Photos at most; None takes the default of either kind.
+        stop: Set from a signal handler, it ends the comparison.
+
+    Raises:
+        KeyboardInterrupt: If `stop` was set.
     """
+
+    def advance(done: int, total: int) -> None:
+        if stop is not None and stop.is_set():
+            raise KeyboardInterrupt
+
     reference = OnnxRuntimeSession(artifact.path, device="cpu")
     try:
         with checking.temporary_folder() as scratch:
@@ -222,6 +237,7 @@ def certify(session: Session, artifact: Artifact, photos: Path | None, count: in
                 checking.Way.of(session, "TensorRT engine"),
                 precision=checking.precision_of(artifact),
                 whole_batches=session.run if session.photos_per_call >= checking.BATCH else None,
+                advance=advance,
             )
             return verdict
     finally:

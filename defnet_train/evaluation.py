@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -81,7 +82,7 @@ def figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Sequence[Im
     if "logistic_failed" in means:
         means["logistic_failed"] = max(found.get("logistic_failed", 0.0) for found in datasets.values())
     if len(datasets) > 1:
-        means |= {**_uncertainty(outputs, target), "photos": float(len(records))}
+        means |= _defined({**_uncertainty(outputs, target), "photos": float(len(records))})
     return {**means, "datasets": datasets, "types": types}
 
 
@@ -89,8 +90,8 @@ def dataset_figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Seq
     """Figures of the photos of one data set.
 
     Correlations are with the opinion scores on [1, 5]; ``fused_srcc`` is that of the fused score. There are none
-    of fewer than `FEWEST_PHOTOS` photos. Accuracies are over the photos that have labels, and absent when none has
-    or the model has no such task.
+    of fewer than `FEWEST_PHOTOS` photos, nor where all opinions or all scores are equal. Accuracies are over the photos
+    that have labels, and absent when none has or the model has no such task.
     """
     targets = targets_of(records)
     target = targets.target.numpy()
@@ -106,7 +107,12 @@ def dataset_figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Seq
     ):
         if task in outputs and known.any():
             result[f"{task}_accuracy"] = accuracy(outputs[task][known], getattr(targets, task).numpy()[known])
-    return {**result, **_uncertainty(outputs, target), "photos": float(len(records))}
+    return _defined({**result, **_uncertainty(outputs, target), "photos": float(len(records))})
+
+
+def _defined(figures: Mapping[str, float]) -> dict[str, float]:
+    """Those that are numbers: where all opinions are equal there is no correlation, and JSON has no word for that."""
+    return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 
 def _uncertainty(outputs: Mapping[str, npt.NDArray[np.float32]], target: npt.NDArray[np.floating]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from defnet_train.plots.distribution import distribution
 from defnet_train.plots.levels import level_curves
 from defnet_train.plots.style import save
 from defnet_train.plots.uncertainty import uncertainty_figure
+from defnet_train.safe_write import replacing, write_json
 
 FIGURES = tuple(
     f"{place}{name}.{suffix}"
@@ -64,15 +65,14 @@ def write_evaluations(folder: Path, evaluations: Sequence[Evaluation]) -> int:
         Number of figures.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    content = {"evaluations": [evaluation.to_json() for evaluation in evaluations]}
-    (folder / "evaluation.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     rows = [row for evaluation in evaluations for row in photo_rows(evaluation)]
-    with (folder / "photos.csv").open("w", newline="", encoding="utf-8") as file:
+    with replacing(folder / "photos.csv") as draft, draft.open("w", newline="", encoding="utf-8") as file:
         # Models without uncertainty leave those cells empty.
         names = dict.fromkeys(name for row in rows for name in row)
         writer = csv.DictWriter(file, list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    write_json(folder / "evaluation.json", {"evaluations": [evaluation.to_json() for evaluation in evaluations]})
     several = len(evaluations) > 1
     return sum(
         _draw(evaluation, folder / f"model-{place}" if several else folder)

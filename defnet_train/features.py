@@ -159,7 +159,7 @@ def _kept(
     if path:
         with writing(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
+        with replacing(path, shared=True) as partial:
             save_file({str(index): value.contiguous() for index, value in enumerate(features)}, partial)
     return features
 

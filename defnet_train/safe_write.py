@@ -15,13 +15,18 @@ from defnet_infer.errors import StorageError, UsageError
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes the place of `path` when the block ends without an error.
+
+    Args:
+        path: The file.
+        shared: Other processes may write it at the same time; what the last one wrote counts.
 
     Raises:
         StorageError: If the disk is full or gone; `path` then holds what it held before.
     """
-    partial = path.with_name(path.name + ".partial")
+    # A name that is always the same is overwritten by the next run, if a process is killed here.
+    partial = path.with_name(f"{path.name}{f'.{os.getpid()}' if shared else ''}.partial")
     try:
         yield partial
         # Without this a power cut could keep the new name and lose the bytes behind it.
@@ -82,7 +87,7 @@ def write_json(path: Path, value: Any) -> None:
         StorageError: If the disk is full or gone.
     """
     with replacing(path) as partial:
-        partial.write_text(json.dumps(value, indent=2) + "\n")
+        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def _reason(error: Exception) -> str:

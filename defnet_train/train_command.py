@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import tempfile
@@ -167,8 +168,8 @@ def _run(config: TrainConfig, data: Path, out: Path, device: str, *, resume: boo
 def _note_known(sets: Sequence[str] | None) -> None:
     if sets:
         typer.echo(
-            f"note: the weights of --init may have been trained on photos of {', '.join(sets)} that this run holds out: its "
-            "figures say nothing about new photos and reach no table; measure it on other data sets",
+            f"note: weights of --init may have been trained on photos of {', '.join(sets)} that this run holds out, "
+            "so its figures say nothing about new photos and reach no table; measure it on other data sets",
             err=True,
         )
 
@@ -192,7 +193,8 @@ def _train_table(
         results = train_table(runs, data, display, device, stop)
     typer.echo("run,srcc,plcc")
     for name, result in results.items():
-        typer.echo(f"{name},{result['test']['srcc']:.4f},{result['test']['plcc']:.4f}")
+        srcc, plcc = (result["test"].get(key, math.nan) for key in ("srcc", "plcc"))
+        typer.echo(f"{name},{srcc:.4f},{plcc:.4f}")
 
 
 def _check(config: TrainConfig, data: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,18 @@ def test_figures_of_a_model_that_knows_the_truth_are_perfect(shared_model: Defne
     assert turned["srcc"] == pytest.approx(-1), "the sign is kept: higher must be better"
     assert found["fused_srcc"] == pytest.approx(-turned["fused_srcc"])
     assert found["fused_srcc"] != pytest.approx(found["srcc"])
+
+
+def test_what_is_not_defined_is_left_out_and_takes_nothing_from_other_sets(shared_model: Defnet) -> None:
+    outputs = predict(shared_model, SOURCE, range(40))
+    varied = records(outputs["score"])
+    equal = [replace(record, dataset="equal", target=3.0) for record in varied[20:]]
+    one = figures({name: value[:1] for name, value in outputs.items()}, varied[:1])
+    both = figures(outputs, [*varied[:20], *equal])
+    assert "error_rank" not in one, "of one photo"
+    assert {"srcc", "plcc", "krcc", "fused_srcc"}.isdisjoint(both["datasets"]["equal"])
+    assert both["srcc"] == both["datasets"]["clive"]["srcc"] == pytest.approx(1)
+    json.dumps([one, both], allow_nan=False)
 
 
 def test_class_accuracies_are_over_labelled_photos_and_absent_without_any(shared_model: Defnet) -> None:
