@@ -60,6 +60,17 @@ def read(path: Path) -> Iterator[Row]:
         yield Row(**record | {name: tuple(record[name]) for name in DETAILS if name in record})
 
 
+def columns(path: Path) -> tuple[str, ...]:
+    """The names of the columns of any Parquet file.
+
+    Raises:
+        ValueError: If it is not Parquet.
+        MissingExtraError: If pyarrow is not installed.
+    """
+    _, parquet = _pyarrow()
+    return tuple(parquet.read_schema(path).names)
+
+
 def records(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of any Parquet file, values by column.
 

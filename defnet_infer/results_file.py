@@ -75,6 +75,13 @@ class ResultsFile:
         self._stream.seek(position)
         self._good, self._started = position, position > 0
 
+    def take_over(self, draft: Path) -> None:
+        """Put a draft in the place of the file, in one step, and append to that."""
+        assert self.path is not None
+        self._stream.close()  # Windows replaces no file that is open.
+        os.replace(draft, self.path)
+        self._stream = self.path.open("r+b", buffering=0)
+
     def write(self, row: Row) -> None:
         """Append a row; see `append`."""
         self.append(self.encode(row))

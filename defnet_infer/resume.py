@@ -9,16 +9,14 @@ Rows of photos that are not among the given ones are kept, after the row that th
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import count, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TypeVar
 
-from defnet_infer import journal, parquet, row_order
+from defnet_infer import journal, parquet, parquet_log, row_order
 from defnet_infer.errors import DefnetError, UsageError
 from defnet_infer.journal import Entry, Identity, Journal, Origin
 from defnet_infer.results import COLUMNS, Row, rows_from_lines
@@ -81,35 +79,39 @@ class RunResults:
         self._past_origin: Origin | None = None
         self._side = journal.path_beside(out) if out is not None else Path()
         self._parquet = out if out is not None and out.suffix.lower() == PARQUET else None
-        self._log = out
+        self._unpacked = False
+        """The log holds what the Parquet file holds, and nothing else yet."""
+        self._log, replace = out, overwrite or resume
         if self._parquet is not None:
             parquet.check_installed()
-            self._log = self._parquet.with_name(self._parquet.name + ".rows.jsonl")
-            if not (overwrite or resume):
+            self._log = parquet_log.path_of(self._parquet)
+            if not replace:
                 check_is_new(self._parquet)
+                replace = _is_empty(self._log)  # Left by a run that was killed before its first row.
+        self._file = ResultsFile(self._log, overwrite=replace, stream=stream, columns=columns)
         if self._log is not None:
-            row_order.finish_rewrite(self._log, self._side)
-            if resume and self._parquet is not None and self._parquet.exists() and not self._log.exists():
-                self._unpack(self._parquet, self._log)
-        self._file = ResultsFile(self._log, overwrite=overwrite or resume, stream=stream, columns=columns)
-        if resume:
             try:
-                self._look_back()
-            except UsageError:
-                self._file.close()
+                self._look_back(self._log, resume=resume)
+            except BaseException:
+                self.close()
                 raise
 
-    def _look_back(self) -> None:
-        """Read what is there, and cut off what is not whole."""
-        assert self._log is not None
-        if self._log.stat().st_size == 0:
+    def _look_back(self, log: Path, *, resume: bool) -> None:
+        """Tidy up after an earlier run; to go on with it, read what is there, and cut off what is not whole."""
+        row_order.finish_rewrite(log, self._side)
+        if not resume:
             return
-        with self._log.open("rb") as results:
+        if _is_empty(log):
+            if self._parquet is None or not self._parquet.exists():
+                return
+            self._unpacked = True
+            draft = row_order.part(log)
+            parquet_log.unpack(self._parquet, self._side, draft, self._file.encode, self._columns, self._cannot)
+            self._file.take_over(draft)
+        with log.open("rb") as results:
             head = results.read(len(self._file.header))
             if not self._file.header.startswith(head):
-                raise self._cannot(
-                    "it has other columns than this run writes (with or without --details, or by another defnet)"
-                )
+                raise self._cannot(parquet_log.OTHER_COLUMNS)
             if not self._side.exists():
                 raise self._cannot(f"there is no {self._side.name} beside it, so what is done cannot be known")
             results.seek(0)
@@ -218,6 +220,7 @@ class RunResults:
         if self._log is None:
             return
         self._file.sync()
+        self._unpacked = False
         try:
             if self._past:
                 self._put_in_order()
@@ -236,7 +239,9 @@ class RunResults:
         order = row_order.final(self._past, self._new, self._plan, planned_all=self._planned_all)
         if order != list(range(len(every))):
             begun = b"".join(map(journal.encode, [self._past_origin, *[{"resumed": True}] * self.resumed]))
-            row_order.rewrite(self._log, self._side, self._file.header, begun, every, order, before_moving=self.close)
+            row_order.rewrite(
+                self._log, self._side, self._file.header, begun, every, order, before_moving=self._close_files
+            )
         self.failed = sum(every[index].failed for index in order)
         self.scored = len(order) - self.failed
 
@@ -248,24 +253,13 @@ class RunResults:
             with self._log.open("rb") as file:
                 yield from rows_from_lines(file, self._file.form)
 
-    def _unpack(self, source: Path, log: Path) -> None:
-        """Turn a finished Parquet file into rows again. Names come from the journal, which keeps every byte."""
-        names: list[str] = []
-        with suppress(OSError), self._side.open("rb") as file:
-            names = [value[0] for value in map(journal.parsed, file) if isinstance(value, list)]
-        try:
-            draft = row_order.part(log)
-            with ResultsFile(draft.with_suffix(".jsonl"), overwrite=True, columns=self._columns) as rows:
-                for row, name in zip(parquet.read(source), names, strict=True):
-                    rows.write(Row(**{**vars(row), "path": name}))
-            if names:
-                os.replace(draft.with_suffix(".jsonl"), log)
-        except (ValueError, TypeError) as error:
-            draft.with_suffix(".jsonl").unlink(missing_ok=True)
-            raise self._cannot("it is not a Parquet file of this defnet, or its .resume file is of another") from error
-
     def close(self) -> None:
         """Close the files. Without `finish` before, the rows stay as they are, ready to be resumed."""
+        self._close_files()
+        if self._unpacked and self._journal is None and self._log is not None:
+            self._log.unlink(missing_ok=True)
+
+    def _close_files(self) -> None:
         self._file.close()
         if self._journal is not None:
             self._journal.close()
@@ -277,3 +271,7 @@ class RunResults:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_empty(path: Path) -> bool:
+    return path.exists() and path.stat().st_size == 0
