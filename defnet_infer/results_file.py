@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO
 
 from defnet_infer.errors import DefnetError, UsageError
+from defnet_infer.file_lock import FileLock
 from defnet_infer.out_file import require_folder
 from defnet_infer.results import COLUMNS, Format, Row, header_line, row_line
 
@@ -33,9 +34,10 @@ class ResultsFile:
         overwrite: An existing file may be replaced.
         stream: Where rows go without a path, binary.
         columns: What is written of a row.
+        lock: Takes the file before it is read or changed; released by whoever made it, after `close`.
 
     Raises:
-        UsageError: If the file exists, has another suffix, or cannot be written.
+        UsageError: If the file exists, has another suffix, cannot be written, or another process writes it.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ResultsFile:
         overwrite: bool = False,
         stream: IO[bytes] | None = None,
         columns: Sequence[str] = COLUMNS,
+        lock: FileLock | None = None,
     ) -> None:
         assert (path is None) != (stream is None), "either a path or a stream"
         self.path = path
@@ -56,9 +59,10 @@ class ResultsFile:
         if path is not None:
             self.form = format_of(path)
             self._created = not path.exists()
-            stream = open_for_writing(path, overwrite=overwrite)
+            stream = open_for_writing(path, overwrite=overwrite, lock=lock)
         assert stream is not None
         self._stream = stream
+        self._lock = lock
 
     @property
     def header(self) -> bytes:
@@ -78,6 +82,9 @@ class ResultsFile:
     def take_over(self, draft: Path) -> None:
         """Put a draft in the place of the file, in one step, and append to that."""
         assert self.path is not None
+        if self._lock is not None:
+            with draft.open("r+b") as locked:
+                self._lock.take(locked)
         self._stream.close()  # Windows replaces no file that is open.
         os.replace(draft, self.path)
         self._stream = self.path.open("r+b", buffering=0)
@@ -169,17 +176,24 @@ def check_is_new(path: Path) -> None:
         raise UsageError(f"--out {path} exists; go on with --resume, replace it with --overwrite, or name another file")
 
 
-def open_for_writing(path: Path, *, overwrite: bool) -> IO[bytes]:
+def open_for_writing(path: Path, *, overwrite: bool, lock: FileLock | None) -> IO[bytes]:
     """Open for reading and writing without changing what is there; the write position is the start.
 
     Raises:
-        UsageError: If the file exists and may not be replaced, or cannot be written.
+        UsageError: If the file exists and may not be replaced, cannot be written, or another process writes it.
     """
     if not (overwrite and path.is_file()):
         check_is_new(path)
         require_folder(path, "--out ")
     try:
         # Opening is the only honest test: permission bits say nothing on a read-only disk, or to root.
-        return path.open("r+b" if path.exists() else "x+b", buffering=0)
+        stream = path.open("r+b" if path.exists() else "x+b", buffering=0)
     except OSError as error:
         raise UsageError(f"--out {path} cannot be written: {error.strerror}; name a file somewhere else") from error
+    if lock is not None:
+        try:
+            lock.take(stream, path)
+        except UsageError:
+            stream.close()
+            raise
+    return stream

@@ -18,6 +18,7 @@ from typing import IO, TypeVar
 
 from defnet_infer import journal, parquet, parquet_log, row_order
 from defnet_infer.errors import DefnetError, UsageError
+from defnet_infer.file_lock import FileLock
 from defnet_infer.journal import Entry, Identity, Journal, Origin
 from defnet_infer.results import COLUMNS, Row, rows_from_lines
 from defnet_infer.results_file import PARQUET, ResultsFile, check_is_new
@@ -88,7 +89,8 @@ class RunResults:
             if not replace:
                 check_is_new(self._parquet)
                 replace = _is_empty(self._log)  # Left by a run that was killed before its first row.
-        self._file = ResultsFile(self._log, overwrite=replace, stream=stream, columns=columns)
+        self._lock = FileLock(out) if out is not None else None
+        self._file = ResultsFile(self._log, overwrite=replace, stream=stream, columns=columns, lock=self._lock)
         if self._log is not None:
             try:
                 self._look_back(self._log, resume=resume)
@@ -234,13 +236,20 @@ class RunResults:
             ) from error
 
     def _put_in_order(self) -> None:
-        assert self._log is not None and self._past_origin is not None
+        assert self._log is not None and self._past_origin is not None and self._lock is not None
         every = self._past + self._new
         order = row_order.final(self._past, self._new, self._plan, planned_all=self._planned_all)
         if order != list(range(len(every))):
             begun = b"".join(map(journal.encode, [self._past_origin, *[{"resumed": True}] * self.resumed]))
             row_order.rewrite(
-                self._log, self._side, self._file.header, begun, every, order, before_moving=self._close_files
+                self._log,
+                self._side,
+                self._file.header,
+                begun,
+                every,
+                order,
+                lock=self._lock.take,
+                before_moving=self._close_files,
             )
         self.failed = sum(every[index].failed for index in order)
         self.scored = len(order) - self.failed
@@ -258,6 +267,8 @@ class RunResults:
         self._close_files()
         if self._unpacked and self._journal is None and self._log is not None:
             self._log.unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.release()
 
     def _close_files(self) -> None:
         self._file.close()

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import IO
 
 from defnet_infer import journal
 from defnet_infer.archives import archive_of
@@ -64,6 +65,7 @@ def rewrite(
     entries: Sequence[Entry],
     order: Sequence[int],
     *,
+    lock: Callable[[IO[bytes]], None],
     before_moving: Callable[[], None],
 ) -> None:
     """Both files in order. See `finish_rewrite` for a process that is killed here.
@@ -75,6 +77,7 @@ def rewrite(
         side_header: What the journal begins with.
         entries: The rows, as they stand in the results file.
         order: Those that it shall hold.
+        lock: Takes the new results file for this process, before it has the name.
         before_moving: Closes the files that are open, which are about to be replaced.
     """
     offsets, position = [], len(header)
@@ -82,6 +85,7 @@ def rewrite(
         offsets.append(position)
         position += entry.length
     with log.open("rb") as old, part(log).open("wb") as new:
+        lock(new)
         new.write(header)
         for index in order:
             old.seek(offsets[index])

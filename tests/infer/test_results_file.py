@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from defnet_infer.errors import DefnetError, UsageError
 from defnet_infer.results import COLUMNS, Row, row_line
 from defnet_infer.results_file import ResultsFile
+from defnet_infer.resume import RunResults
 
 GOOD = Row(path="a.jpg", score=3.14159, width=4, height=3, status="ok")
 
@@ -43,6 +45,42 @@ def test_an_existing_file_is_kept_unless_overwriting_is_asked_for(tmp_path: Path
     with ResultsFile(path, overwrite=True) as results:
         results.write(GOOD)
     assert len(path.read_text().splitlines()) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks are POSIX")
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_file_that_a_run_writes_is_refused_to_another_and_left_alone(tmp_path: Path, suffix: str) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / f"r{suffix}"
+    for turn in range(2):
+        with RunResults(path, resume=True) as results:
+            results.begin({})
+            for name in results.todo([f"{turn}.jpg", "old.jpg"]):
+                for options in ({"resume": True}, {"overwrite": True}):
+                    with pytest.raises(UsageError, match=rf"another defnet is writing to .*r{suffix}; wait for it"):
+                        RunResults(path, **options)
+                results.write(Row(path=name))
+            results.finish()
+            if suffix == ".csv":  # A rewritten file is another one, and locked too.
+                with pytest.raises(UsageError, match="another defnet is writing"):
+                    RunResults(path, resume=True)
+    with RunResults(path, resume=True) as results:
+        results.begin({})
+        assert list(results.todo(["0.jpg", "1.jpg", "old.jpg"])) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks are POSIX")
+def test_a_file_system_without_locks_stops_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with RunResults(tmp_path / "r.csv") as results:
+        results.begin({})
+        for name in results.todo(["a.jpg"]):
+            results.write(Row(path=name))
+        results.finish()
+    assert (tmp_path / "r.csv").exists()
 
 
 def test_a_run_without_rows_leaves_no_empty_file(tmp_path: Path) -> None:
