@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO
 
 from defnet_infer.errors import DefnetError, UsageError
-from defnet_infer.file_lock import FileLock
+from defnet_infer.file_lock import FileLock, is_at
 from defnet_infer.out_file import require_folder
 from defnet_infer.results import COLUMNS, Format, Row, header_line, row_line
 
@@ -97,7 +97,7 @@ class ResultsFile:
         """Append a whole line, and the header before the first one.
 
         Raises:
-            DefnetError: If the disk is full or the file is gone; the lines written before are kept.
+            DefnetError: If the disk is full, or the file is gone or replaced; the lines written before are kept.
         """
         data = line if self._started else self.header + line
         try:
@@ -117,12 +117,24 @@ class ResultsFile:
             raise DefnetError(f"cannot write to {where}: {error.strerror}; the rows before are kept") from error
         self._started = True
         self._good += len(data)
-        if self.path is not None and not os.path.lexists(self.path):
-            # The system goes on writing to a deleted file without a word; every row would be lost at the end.
-            raise DefnetError(f"{self.path} was deleted during the run; the rows so far are kept in {self._rescue()}")
+        self.check_in_place()
+
+    def check_in_place(self) -> None:
+        """Whether the rows are still where they shall be.
+
+        The system goes on writing to a file that was deleted or replaced without a word; every row would be lost at
+        the end.
+
+        Raises:
+            DefnetError: If they are not; they are saved somewhere else then.
+        """
+        if self.path is None or not self._started or is_at(self._stream, self.path):
+            return
+        what = "replaced" if self.path.exists() else "deleted"
+        raise DefnetError(f"{self.path} was {what} during the run; the rows so far are kept in {self._rescue()}")
 
     def _rescue(self) -> str:
-        """Copy the rows of a deleted file, which live as long as it is open, to where files can still be made."""
+        """Copy the rows of a file without its name, which live while it is open, to where files can still be made."""
         assert self.path is not None
         self._stream.seek(0)
         with tempfile.NamedTemporaryFile(prefix="defnet-", suffix=self.path.suffix, delete=False) as copy:
@@ -136,10 +148,11 @@ class ResultsFile:
 
     def close(self) -> None:
         """Close the file; one that was created for this run and got no row is removed again."""
-        if self.path is None:
+        if self.path is None or self._stream.closed:
             return
+        unused = self._created and not self._started and is_at(self._stream, self.path)
         self._stream.close()
-        if self._created and not self._started:
+        if unused:
             self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> ResultsFile:

@@ -195,7 +195,7 @@ class RunResults:
         """Append the row of the next item of `todo`.
 
         Raises:
-            DefnetError: If the disk is full or the file is gone; the rows before are kept.
+            DefnetError: If the disk is full, or the file is gone or replaced; the rows before are kept.
         """
         self.failed += row.failed
         self.scored += not row.failed
@@ -217,10 +217,12 @@ class RunResults:
         """Put the rows in order where they are not, and make them Parquet where that is asked for.
 
         Raises:
-            DefnetError: If the disk is full; every row is kept, and another --resume does the rest.
+            DefnetError: If the disk is full; every row is kept, and another --resume does the rest. If the file is
+                gone or replaced; the rows are kept somewhere else.
         """
         if self._log is None:
             return
+        self._file.check_in_place()
         self._file.sync()
         self._unpacked = False
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 from pathlib import Path
@@ -87,6 +88,45 @@ def test_a_run_without_rows_leaves_no_empty_file(tmp_path: Path) -> None:
     with ResultsFile(tmp_path / "r.csv"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows replaces no file that is open")
+@pytest.mark.parametrize("rows_after", [0, 1])
+def test_a_file_that_is_replaced_during_the_run_is_left_alone_and_the_rows_are_rescued(
+    tmp_path: Path, rows_after: int
+) -> None:
+    path = tmp_path / "r.csv"
+    with RunResults(path, resume=True) as results:
+        results.begin({})
+        for name in results.todo(["b.jpg"]):
+            results.write(Row(path=name))
+        results.finish()
+    (tmp_path / "mine.csv").write_text("mine")
+    with (
+        pytest.raises(DefnetError, match=r"r\.csv was replaced during the run; the rows so far are kept in ") as caught,
+        RunResults(path, resume=True) as results,
+    ):
+        results.begin({})
+        todo = results.todo(["a.jpg", "b.jpg", "c.jpg"])  # Out of order, so that the file would be rewritten.
+        results.write(Row(path=next(todo)))
+        os.replace(tmp_path / "mine.csv", path)
+        for name in itertools.islice(todo, rows_after):
+            results.write(Row(path=name))
+        results.finish()
+    rescued = Path(str(caught.value).rpartition(" ")[2])
+    names = [line.partition(",")[0] for line in rescued.read_text().splitlines()]
+    rescued.unlink()
+    assert names == ["path", "b.jpg", "a.jpg", "c.jpg"][: 3 + rows_after]
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows replaces no file that is open")
+def test_a_file_that_was_put_there_before_the_first_row_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    (tmp_path / "mine.csv").write_text("mine")
+    with ResultsFile(path):
+        os.replace(tmp_path / "mine.csv", path)
+    assert path.read_text() == "mine"
 
 
 def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
