@@ -123,7 +123,7 @@ def score(
 
         if out is None:
             raise UsageError("--report is made of the results file; name one with --out")
-        check_target(report, overwrite=overwrite or resume or retry_failed)
+        check_target(report, overwrite=overwrite, remake=resume or retry_failed)
     with RunResults(
         out,
         stream=None if out else sys.stdout.buffer,

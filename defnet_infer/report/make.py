@@ -38,8 +38,14 @@ class Report:
         return f"{self.path}: {self.photos} photo{'s' * (self.photos != 1)}, {self.bytes / 1e6:.1f} MB"
 
 
-def check_target(out: Path, *, overwrite: bool, thumbnails: Thumbnails = "embed") -> None:
+def check_target(out: Path, *, overwrite: bool, thumbnails: Thumbnails = "embed", remake: bool = False) -> None:
     """Refuse a page that cannot be written, before the work.
+
+    Args:
+        out: The page.
+        overwrite: Whatever is there may be replaced.
+        thumbnails: Where they go.
+        remake: A page that a report made earlier may be replaced.
 
     Raises:
         UsageError: If it exists, or the folder that its thumbnails go to; if it is not .html, or its folder does not
@@ -47,7 +53,9 @@ def check_target(out: Path, *, overwrite: bool, thumbnails: Thumbnails = "embed"
     """
     if out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out}: a report is a page; name it .html")
-    if out.exists() and not overwrite:
+    if remake and out.exists() and not page.is_page(out):
+        raise UsageError(f"{out} exists and is no page that defnet made; name another file with --report")
+    if out.exists() and not (overwrite or remake):
         raise UsageError(f"{out} exists; replace it with --overwrite, or name another file")
     require_folder(out)
     beside = _folder_beside(out)
