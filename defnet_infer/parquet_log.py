@@ -21,6 +21,11 @@ def path_of(results: Path) -> Path:
     return results.with_name(results.name + ".rows.jsonl")
 
 
+def is_empty(log: Path) -> bool:
+    """Whether it is there and holds no row."""
+    return log.exists() and log.stat().st_size == 0
+
+
 def unpack(
     source: Path,
     side: Path,

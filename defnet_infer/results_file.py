@@ -146,11 +146,11 @@ class ResultsFile:
         if self.path is not None and self._started:
             os.fsync(self._stream.fileno())
 
-    def close(self) -> None:
-        """Close the file; one that was created for this run and got no row is removed again."""
+    def close(self, *, remove: bool = False) -> None:
+        """Close the file; one that got no row is removed if it was created for this run, or with `remove`."""
         if self.path is None or self._stream.closed:
             return
-        unused = self._created and not self._started and is_at(self._stream, self.path)
+        unused = (self._created or remove) and not self._started and is_at(self._stream, self.path)
         self._stream.close()
         if unused:
             self.path.unlink(missing_ok=True)

@@ -69,7 +69,7 @@ class RunResults:
         self.scored = 0
         self.failed = 0
         """Rows of this run with and without a score; after `finish`, those of the whole file."""
-        self._retry_failed = retry_failed
+        self._overwrite, self._retry_failed = overwrite, retry_failed
         self._past: list[Entry] = []
         self._new: list[Entry] = []
         self._plan: list[int] = []
@@ -80,15 +80,14 @@ class RunResults:
         self._past_origin: Origin | None = None
         self._side = journal.path_beside(out) if out is not None else Path()
         self._parquet = out if out is not None and out.suffix.lower() == PARQUET else None
-        self._unpacked = False
-        """The log holds what the Parquet file holds, and nothing else yet."""
+        self._unpacked = False  # Whether the log holds what the Parquet file holds, and nothing else yet.
         self._log, replace = out, overwrite or resume
         if self._parquet is not None:
             parquet.check_installed()
             self._log = parquet_log.path_of(self._parquet)
             if not replace:
                 check_is_new(self._parquet)
-                replace = _is_empty(self._log)  # Left by a run that was killed before its first row.
+                replace = parquet_log.is_empty(self._log)  # Left by a run that was killed before its first row.
         self._lock = FileLock(out) if out is not None else None
         self._file = ResultsFile(self._log, overwrite=replace, stream=stream, columns=columns, lock=self._lock)
         if self._log is not None:
@@ -103,7 +102,7 @@ class RunResults:
         row_order.finish_rewrite(log, self._side)
         if not resume:
             return
-        if _is_empty(log):
+        if parquet_log.is_empty(log):
             if self._parquet is None or not self._parquet.exists():
                 return
             self._unpacked = True
@@ -213,14 +212,21 @@ class RunResults:
             self._plan[place] = len(self._past) + len(self._new)
             self._new.append(entry)
 
-    def finish(self) -> None:
+    def finish(self, *, interrupted: bool = False) -> None:
         """Put the rows in order where they are not, and make them Parquet where that is asked for.
+
+        Args:
+            interrupted: Photos may be left, so that results which no row has replaced yet stay.
 
         Raises:
             DefnetError: If the disk is full; every row is kept, and another --resume does the rest. If the file is
                 gone or replaced; the rows are kept somewhere else.
         """
         if self._log is None:
+            return
+        if self._overwrite and self._journal is None:
+            if not interrupted:
+                self._remove_replaced()
             return
         self._file.check_in_place()
         self._file.sync()
@@ -236,6 +242,13 @@ class RunResults:
             raise DefnetError(
                 f"cannot complete {self.out}: {error.strerror or error}; no row is lost, run again with --resume"
             ) from error
+
+    def _remove_replaced(self) -> None:
+        """Remove results that no row has replaced, as if this run had been the first."""
+        self._file.close(remove=True)
+        for path in (self._parquet, self._side):
+            if path is not None:
+                path.unlink(missing_ok=True)
 
     def _put_in_order(self) -> None:
         assert self._log is not None and self._past_origin is not None and self._lock is not None
@@ -284,7 +297,3 @@ class RunResults:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _is_empty(path: Path) -> bool:
-    return path.exists() and path.stat().st_size == 0

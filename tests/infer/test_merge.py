@@ -70,6 +70,23 @@ def test_merged_shards_are_the_bytes_of_one_run(folder: Path, tiny_model: Path, 
     assert len(list(folder.glob("*.part*"))) == 0
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_part_that_holds_no_photo_any_more_replaces_its_old_rows_by_nothing(
+    folder: Path, tiny_model: Path, suffix: str
+) -> None:
+    pytest.importorskip("pyarrow")
+    out = score(folder, tiny_model, f"r.{suffix}")
+    assert out.exists()
+    empty = next(
+        k for k in range(1, 1000) if not score(folder, tiny_model, f"{k}.{suffix}", "--shard", f"{k}/999").exists()
+    )
+    if suffix == "parquet":  # Left by a run that was killed.
+        (folder / "r.parquet.rows.jsonl").write_text('{"path": "a.jpg"}\n')
+    score(folder, tiny_model, out.name, "--shard", f"{empty}/999", "--overwrite")
+    assert [path.name for path in folder.glob("r.*")] == [f"r.{suffix}.run.json"]
+    assert json.loads(run_record.path_beside(out).read_text())["counts"]["photos"] == 0
+
+
 @pytest.fixture
 def parts(folder: Path, tiny_model: Path) -> list[Path]:
     return [score(folder, tiny_model, f"{k}.csv", "--shard", f"{k}/2") for k in (1, 2)]

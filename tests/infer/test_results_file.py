@@ -48,6 +48,15 @@ def test_an_existing_file_is_kept_unless_overwriting_is_asked_for(tmp_path: Path
     assert len(path.read_text().splitlines()) == 2
 
 
+def test_results_that_an_interrupted_run_was_to_replace_are_kept_until_its_first_row(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("precious")
+    with RunResults(path, overwrite=True) as results:
+        results.begin({})
+        results.finish(interrupted=True)
+    assert path.read_text() == "precious"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="locks are POSIX")
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_file_that_a_run_writes_is_refused_to_another_and_left_alone(tmp_path: Path, suffix: str) -> None:
