@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from defnet_infer import run_record
+from defnet_infer import journal, run_record
 from defnet_infer.cli import main
 from defnet_infer.errors import UsageError
 from defnet_infer.merge import merge
@@ -145,9 +145,21 @@ def test_parts_that_are_not_whole_are_refused(folder: Path, parts: list[Path]) -
     change_record(parts[0], finished=False)
     assert "finish it first" in refusal(out, parts)
     run_record.path_beside(parts[0]).unlink()
+    journal.path_beside(parts[0]).unlink()
     assert "there is no 1.csv.run.json beside it" in refusal(out, parts)
     parts[0].unlink()
     assert "does not exist" in refusal(out, parts)
+
+
+@pytest.mark.parametrize(
+    "left", [("k.csv", "k.csv.resume"), ("k.parquet.rows.jsonl", "k.parquet.resume"), ("k.parquet.rows.jsonl",)]
+)
+def test_a_part_of_a_killed_run_is_to_be_finished_first(tmp_path: Path, left: tuple[str, ...]) -> None:
+    for name in left:
+        (tmp_path / name).touch()
+    part = tmp_path / left[0].removesuffix(".rows.jsonl")
+    with pytest.raises(UsageError, match=r"k\.\w+ is of an interrupted run; finish it first, .* --resume$"):
+        merge(tmp_path / f"all{part.suffix}", [part])
 
 
 def test_an_output_that_exists_is_a_part_or_of_another_format_is_refused(folder: Path, parts: list[Path]) -> None:
