@@ -16,7 +16,7 @@ from typing import IO
 
 from defnet_infer.errors import DefnetError, UsageError
 from defnet_infer.file_lock import FileLock, is_at
-from defnet_infer.out_file import require_folder
+from defnet_infer.out_file import behind, require_folder
 from defnet_infer.results import COLUMNS, Format, Row, header_line, row_line
 
 FORMAT_BY_SUFFIX: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -86,7 +86,7 @@ class ResultsFile:
             with draft.open("r+b") as locked:
                 self._lock.take(locked)
         self._stream.close()  # Windows replaces no file that is open.
-        os.replace(draft, self.path)
+        os.replace(draft, behind(self.path))
         self._stream = self.path.open("r+b", buffering=0)
 
     def write(self, row: Row) -> None:

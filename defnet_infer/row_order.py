@@ -14,6 +14,7 @@ from typing import IO
 from defnet_infer import journal
 from defnet_infer.archives import archive_of
 from defnet_infer.journal import Entry
+from defnet_infer.out_file import behind
 
 
 def numbered(entries: Sequence[Entry], indices: Iterable[int]) -> dict[tuple[str, int], int]:
@@ -98,8 +99,8 @@ def rewrite(
         new.flush()
         os.fsync(new.fileno())
     before_moving()
-    os.replace(part(log), log)
-    os.replace(part(side), side)
+    os.replace(part(log), behind(log))
+    os.replace(part(side), behind(side))
 
 
 def finish_rewrite(log: Path, side: Path) -> None:
@@ -108,9 +109,10 @@ def finish_rewrite(log: Path, side: Path) -> None:
         part(side).unlink(missing_ok=True)
         part(log).unlink()
     elif part(side).exists():
-        os.replace(part(side), side)
+        os.replace(part(side), behind(side))
 
 
 def part(path: Path) -> Path:
     """Where a file is drafted."""
-    return path.with_name(path.name + ".part")
+    file = behind(path)
+    return file.with_name(file.name + ".part")

@@ -343,6 +343,28 @@ def test_resume_and_overwrite_exclude_each_other_and_resume_needs_a_file(tmp_pat
         RunResults(None, stream=sys.stdout.buffer, resume=True)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_results_and_journal_behind_links_are_put_in_order_where_they_are(
+    score: Score, folder: Path, tmp_path: Path, suffix: str
+) -> None:
+    out, store = tmp_path / f"r{suffix}", tmp_path / "store"
+    store.mkdir()
+    score(out)
+    links = [out, tmp_path / f"r{suffix}.resume"]
+    for path in links:
+        path.rename(store / path.name)
+        path.symlink_to(Path("store", path.name))
+    (folder / "3.jpg").write_bytes((folder / "4.jpg").read_bytes())
+    assert score(out, "--retry-failed") == 0
+    fresh = tmp_path / f"fresh{suffix}"
+    score(fresh)
+    assert all(path.is_symlink() for path in links)
+    assert (store / out.name).read_bytes() == fresh.read_bytes()
+    assert sorted(path.name for path in store.iterdir()) == [path.name for path in links]
+    assert score(out, "--resume") == 0
+
+
 def test_a_kill_in_the_middle_of_the_final_rewrite_loses_nothing(score: Score, tmp_path: Path) -> None:
     out, side = tmp_path / "r.csv", tmp_path / "r.csv.resume"
     score(out)
