@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from defnet_infer import run_record
+from defnet_infer.archives import archive_of
 from defnet_infer.contract import Preprocess
 from defnet_infer.errors import DefnetError, UsageError
 from defnet_infer.out_file import require_folder
@@ -32,6 +33,8 @@ class Report:
     failed: int
     absent: int
     """Photos that are not where the results file says, and have no picture in the page."""
+    enclosed: int
+    """Photos in archives and behind URLs, which have none either."""
 
     def line(self) -> str:
         """What was made, for a person."""
@@ -130,8 +133,9 @@ def write_page(
         raise DefnetError(f"cannot write {out}: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
-    absent = sum(file is None for file in files)
-    return Report(out, out.stat().st_size, len(rows), sum(row.failed for row in rows), absent)
+    lost = [_is_enclosed(row.path) for row, file in zip(rows, files, strict=True) if file is None]
+    failed = sum(row.failed for row in rows)
+    return Report(out, out.stat().st_size, len(rows), failed, absent=lost.count(False), enclosed=lost.count(True))
 
 
 def _embedded(made: Iterator[bytes | None]) -> Iterator[str]:
@@ -168,6 +172,10 @@ def locate(path: str, roots: Sequence[Path]) -> Path | None:
         except (OSError, ValueError):  # A name that no file can have, typed by hand.
             continue
     return None
+
+
+def _is_enclosed(path: str) -> bool:
+    return "://" in path or archive_of(path) != path
 
 
 def rule_of(record: dict[str, Any]) -> Preprocess | None:

@@ -22,6 +22,7 @@ from defnet_infer import run_record, views
 from defnet_infer.cli import main
 from defnet_infer.contract import Preprocess
 from defnet_infer.errors import UsageError
+from defnet_infer.report.command import make_report
 from defnet_infer.report.make import rule_of, write_report
 from defnet_infer.report.payload import of_rows
 from defnet_infer.results import COLUMNS, Row
@@ -176,6 +177,18 @@ def test_photos_are_found_from_the_root_that_is_given(write_results, make_photo,
     assert write_report(path, tmp_path / "two.html", root=tmp_path / "library").absent == 0
     with pytest.raises(UsageError, match="is not a folder"):
         write_report(path, tmp_path / "three.html", root=tmp_path / "nowhere")
+
+
+def test_photos_in_archives_and_behind_urls_are_not_looked_for_with_root(
+    write_results, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = ("photos/b.tar::a.jpg", "b.TAR::c/d.jpg", "https://host/a.jpg", "zip://a.png::/shelf.zip")
+    path = write_results([scored_row(name, k) for k, name in enumerate(names)])
+    make_report(path, tmp_path / "one.html", "embed", None, overwrite=False, quiet=False)
+    assert capfd.readouterr().err.endswith(" MB; 4 in archives or behind URLs have no picture\n")
+    path = write_results([scored_row(name, k) for k, name in enumerate((*names, "gone.jpg"))])
+    make_report(path, tmp_path / "two.html", "embed", None, overwrite=False, quiet=False)
+    assert "; 1 are not where the results say, see --root; 4 in archives" in capfd.readouterr().err
 
 
 def test_an_existing_page_is_replaced_only_on_request(results: Path, tmp_path: Path) -> None:
