@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from defnet_infer import parquet, run_record
+from defnet_infer import journal, parquet, parquet_log, run_record
 from defnet_infer.archives import archive_of
 from defnet_infer.errors import DefnetError, UsageError
 from defnet_infer.inputs import order_key
@@ -89,13 +89,20 @@ def _record(part: Path) -> dict[str, Any]:
         if not part.exists() and record["counts"]["photos"]:
             raise UsageError(f"{part} does not exist; give the results files of all shards: defnet merge OUT PART...")
         if not record["finished"]:
-            raise UsageError(f"{part} is of an interrupted run; finish it first, with the same command and --resume")
+            raise _unfinished(part)
         return {key: record[key] for key in (*_SAME, "shard", "counts", "seconds", "device", "versions", "decoder")}
     except FileNotFoundError:
+        # A run that is killed leaves no record, but what it goes on from.
+        if journal.path_beside(part).exists() or parquet_log.path_of(part).exists():
+            raise _unfinished(part) from None
         what = f"there is no {beside.name} beside it" if part.exists() else "does not exist"
         raise UsageError(f"{part}: {what}; give results files that `defnet score --out` wrote") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{beside} is not a record of this defnet; score the part again") from error
+
+
+def _unfinished(part: Path) -> UsageError:
+    return UsageError(f"{part} is of an interrupted run; finish it first, with the same command and --resume")
 
 
 def _joined(parts: Sequence[Path], records: Sequence[dict[str, Any]]) -> dict[str, Any]:

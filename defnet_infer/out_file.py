@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -44,3 +45,8 @@ def require_folder(out: Path, option: str = "") -> None:
     if not out.parent.is_dir():
         folder = shlex.quote(str(out.parent))
         raise UsageError(f"{option}{out}: the folder {out.parent} does not exist; make it with: mkdir -p {folder}")
+
+
+def behind(path: Path) -> Path:
+    """The file that a symbolic link leads to, or the path itself: what a draft replaces, so that the link stays."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path

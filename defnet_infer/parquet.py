@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from defnet_infer.errors import MissingExtraError
+from defnet_infer.out_file import behind
 from defnet_infer.results import COLUMNS, DECIMALS, DETAILED_COLUMNS, DETAILS, Row
 
 ROW_GROUP = 10_000
@@ -35,14 +36,15 @@ def write(rows: Iterable[Row], path: Path, columns: Sequence[str] = COLUMNS) -> 
     """
     arrow, parquet = _pyarrow()
     schema = arrow.schema([(name, _type(arrow, name)) for name in columns])
-    draft = path.with_name(path.name + ".part")
+    target = behind(path)
+    draft = target.with_name(target.name + ".part")
     try:
         with parquet.ParquetWriter(draft, schema) as writer:
             rest = iter(rows)
             while group := list(islice(rest, ROW_GROUP)):
                 table = {name: [storable(getattr(row, name)) for row in group] for name in columns}
                 writer.write_table(arrow.table(table, schema=schema), row_group_size=ROW_GROUP)
-        os.replace(draft, path)
+        os.replace(draft, target)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -58,6 +60,17 @@ def read(path: Path) -> Iterator[Row]:
         if tuple(record) not in (COLUMNS, DETAILED_COLUMNS):
             raise ValueError("other columns")
         yield Row(**record | {name: tuple(record[name]) for name in DETAILS if name in record})
+
+
+def columns(path: Path) -> tuple[str, ...]:
+    """The names of the columns of any Parquet file.
+
+    Raises:
+        ValueError: If it is not Parquet.
+        MissingExtraError: If pyarrow is not installed.
+    """
+    _, parquet = _pyarrow()
+    return tuple(parquet.read_schema(path).names)
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:

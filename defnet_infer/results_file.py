@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import IO
 
 from defnet_infer.errors import DefnetError, UsageError
-from defnet_infer.out_file import require_folder
+from defnet_infer.file_lock import FileLock, is_at
+from defnet_infer.out_file import behind, require_folder
 from defnet_infer.results import COLUMNS, Format, Row, header_line, row_line
 
 FORMAT_BY_SUFFIX: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -33,9 +34,10 @@ class ResultsFile:
         overwrite: An existing file may be replaced.
         stream: Where rows go without a path, binary.
         columns: What is written of a row.
+        lock: Takes the file before it is read or changed; released by whoever made it, after `close`.
 
     Raises:
-        UsageError: If the file exists, has another suffix, or cannot be written.
+        UsageError: If the file exists, has another suffix, cannot be written, or another process writes it.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ResultsFile:
         overwrite: bool = False,
         stream: IO[bytes] | None = None,
         columns: Sequence[str] = COLUMNS,
+        lock: FileLock | None = None,
     ) -> None:
         assert (path is None) != (stream is None), "either a path or a stream"
         self.path = path
@@ -56,9 +59,10 @@ class ResultsFile:
         if path is not None:
             self.form = format_of(path)
             self._created = not path.exists()
-            stream = open_for_writing(path, overwrite=overwrite)
+            stream = open_for_writing(path, overwrite=overwrite, lock=lock)
         assert stream is not None
         self._stream = stream
+        self._lock = lock
 
     @property
     def header(self) -> bytes:
@@ -75,6 +79,16 @@ class ResultsFile:
         self._stream.seek(position)
         self._good, self._started = position, position > 0
 
+    def take_over(self, draft: Path) -> None:
+        """Put a draft in the place of the file, in one step, and append to that."""
+        assert self.path is not None
+        if self._lock is not None:
+            with draft.open("r+b") as locked:
+                self._lock.take(locked)
+        self._stream.close()  # Windows replaces no file that is open.
+        os.replace(draft, behind(self.path))
+        self._stream = self.path.open("r+b", buffering=0)
+
     def write(self, row: Row) -> None:
         """Append a row; see `append`."""
         self.append(self.encode(row))
@@ -83,7 +97,7 @@ class ResultsFile:
         """Append a whole line, and the header before the first one.
 
         Raises:
-            DefnetError: If the disk is full or the file is gone; the lines written before are kept.
+            DefnetError: If the disk is full, or the file is gone or replaced; the lines written before are kept.
         """
         data = line if self._started else self.header + line
         try:
@@ -103,12 +117,24 @@ class ResultsFile:
             raise DefnetError(f"cannot write to {where}: {error.strerror}; the rows before are kept") from error
         self._started = True
         self._good += len(data)
-        if self.path is not None and not os.path.lexists(self.path):
-            # The system goes on writing to a deleted file without a word; every row would be lost at the end.
-            raise DefnetError(f"{self.path} was deleted during the run; the rows so far are kept in {self._rescue()}")
+        self.check_in_place()
+
+    def check_in_place(self) -> None:
+        """Whether the rows are still where they shall be.
+
+        The system goes on writing to a file that was deleted or replaced without a word; every row would be lost at
+        the end.
+
+        Raises:
+            DefnetError: If they are not; they are saved somewhere else then.
+        """
+        if self.path is None or not self._started or is_at(self._stream, self.path):
+            return
+        what = "replaced" if self.path.exists() else "deleted"
+        raise DefnetError(f"{self.path} was {what} during the run; the rows so far are kept in {self._rescue()}")
 
     def _rescue(self) -> str:
-        """Copy the rows of a deleted file, which live as long as it is open, to where files can still be made."""
+        """Copy the rows of a file without its name, which live while it is open, to where files can still be made."""
         assert self.path is not None
         self._stream.seek(0)
         with tempfile.NamedTemporaryFile(prefix="defnet-", suffix=self.path.suffix, delete=False) as copy:
@@ -120,12 +146,13 @@ class ResultsFile:
         if self.path is not None and self._started:
             os.fsync(self._stream.fileno())
 
-    def close(self) -> None:
-        """Close the file; one that was created for this run and got no row is removed again."""
-        if self.path is None:
+    def close(self, *, remove: bool = False) -> None:
+        """Close the file; one that got no row is removed if it was created for this run, or with `remove`."""
+        if self.path is None or self._stream.closed:
             return
+        unused = (self._created or remove) and not self._started and is_at(self._stream, self.path)
         self._stream.close()
-        if self._created and not self._started:
+        if unused:
             self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> ResultsFile:
@@ -162,17 +189,24 @@ def check_is_new(path: Path) -> None:
         raise UsageError(f"--out {path} exists; go on with --resume, replace it with --overwrite, or name another file")
 
 
-def open_for_writing(path: Path, *, overwrite: bool) -> IO[bytes]:
+def open_for_writing(path: Path, *, overwrite: bool, lock: FileLock | None) -> IO[bytes]:
     """Open for reading and writing without changing what is there; the write position is the start.
 
     Raises:
-        UsageError: If the file exists and may not be replaced, or cannot be written.
+        UsageError: If the file exists and may not be replaced, cannot be written, or another process writes it.
     """
     if not (overwrite and path.is_file()):
         check_is_new(path)
         require_folder(path, "--out ")
     try:
         # Opening is the only honest test: permission bits say nothing on a read-only disk, or to root.
-        return path.open("r+b" if path.exists() else "x+b", buffering=0)
+        stream = path.open("r+b" if path.exists() else "x+b", buffering=0)
     except OSError as error:
         raise UsageError(f"--out {path} cannot be written: {error.strerror}; name a file somewhere else") from error
+    if lock is not None:
+        try:
+            lock.take(stream, path)
+        except UsageError:
+            stream.close()
+            raise
+    return stream

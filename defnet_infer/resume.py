@@ -9,17 +9,16 @@ Rows of photos that are not among the given ones are kept, after the row that th
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import count, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TypeVar
 
-from defnet_infer import journal, parquet, row_order
+from defnet_infer import journal, parquet, parquet_log, row_order
 from defnet_infer.errors import DefnetError, UsageError
+from defnet_infer.file_lock import FileLock
 from defnet_infer.journal import Entry, Identity, Journal, Origin
 from defnet_infer.results import COLUMNS, Row, rows_from_lines
 from defnet_infer.results_file import PARQUET, ResultsFile, check_is_new
@@ -70,7 +69,7 @@ class RunResults:
         self.scored = 0
         self.failed = 0
         """Rows of this run with and without a score; after `finish`, those of the whole file."""
-        self._retry_failed = retry_failed
+        self._overwrite, self._retry_failed = overwrite, retry_failed
         self._past: list[Entry] = []
         self._new: list[Entry] = []
         self._plan: list[int] = []
@@ -81,35 +80,39 @@ class RunResults:
         self._past_origin: Origin | None = None
         self._side = journal.path_beside(out) if out is not None else Path()
         self._parquet = out if out is not None and out.suffix.lower() == PARQUET else None
-        self._log = out
+        self._unpacked = False  # Whether the log holds what the Parquet file holds, and nothing else yet.
+        self._log, replace = out, overwrite or resume
         if self._parquet is not None:
             parquet.check_installed()
-            self._log = self._parquet.with_name(self._parquet.name + ".rows.jsonl")
-            if not (overwrite or resume):
+            self._log = parquet_log.path_of(self._parquet)
+            if not replace:
                 check_is_new(self._parquet)
+                replace = parquet_log.is_empty(self._log)  # Left by a run that was killed before its first row.
+        self._lock = FileLock(out) if out is not None else None
+        self._file = ResultsFile(self._log, overwrite=replace, stream=stream, columns=columns, lock=self._lock)
         if self._log is not None:
-            row_order.finish_rewrite(self._log, self._side)
-            if resume and self._parquet is not None and self._parquet.exists() and not self._log.exists():
-                self._unpack(self._parquet, self._log)
-        self._file = ResultsFile(self._log, overwrite=overwrite or resume, stream=stream, columns=columns)
-        if resume:
             try:
-                self._look_back()
-            except UsageError:
-                self._file.close()
+                self._look_back(self._log, resume=resume)
+            except BaseException:
+                self.close()
                 raise
 
-    def _look_back(self) -> None:
-        """Read what is there, and cut off what is not whole."""
-        assert self._log is not None
-        if self._log.stat().st_size == 0:
+    def _look_back(self, log: Path, *, resume: bool) -> None:
+        """Tidy up after an earlier run; to go on with it, read what is there, and cut off what is not whole."""
+        row_order.finish_rewrite(log, self._side)
+        if not resume:
             return
-        with self._log.open("rb") as results:
+        if parquet_log.is_empty(log):
+            if self._parquet is None or not self._parquet.exists():
+                return
+            self._unpacked = True
+            draft = row_order.part(log)
+            parquet_log.unpack(self._parquet, self._side, draft, self._file.encode, self._columns, self._cannot)
+            self._file.take_over(draft)
+        with log.open("rb") as results:
             head = results.read(len(self._file.header))
             if not self._file.header.startswith(head):
-                raise self._cannot(
-                    "it has other columns than this run writes (with or without --details, or by another defnet)"
-                )
+                raise self._cannot(parquet_log.OTHER_COLUMNS)
             if not self._side.exists():
                 raise self._cannot(f"there is no {self._side.name} beside it, so what is done cannot be known")
             results.seek(0)
@@ -191,7 +194,7 @@ class RunResults:
         """Append the row of the next item of `todo`.
 
         Raises:
-            DefnetError: If the disk is full or the file is gone; the rows before are kept.
+            DefnetError: If the disk is full, or the file is gone or replaced; the rows before are kept.
         """
         self.failed += row.failed
         self.scored += not row.failed
@@ -209,15 +212,25 @@ class RunResults:
             self._plan[place] = len(self._past) + len(self._new)
             self._new.append(entry)
 
-    def finish(self) -> None:
+    def finish(self, *, interrupted: bool = False) -> None:
         """Put the rows in order where they are not, and make them Parquet where that is asked for.
 
+        Args:
+            interrupted: Photos may be left, so that results which no row has replaced yet stay.
+
         Raises:
-            DefnetError: If the disk is full; every row is kept, and another --resume does the rest.
+            DefnetError: If the disk is full; every row is kept, and another --resume does the rest. If the file is
+                gone or replaced; the rows are kept somewhere else.
         """
         if self._log is None:
             return
+        if self._overwrite and self._journal is None:
+            if not interrupted:
+                self._remove_replaced()
+            return
+        self._file.check_in_place()
         self._file.sync()
+        self._unpacked = False
         try:
             if self._past:
                 self._put_in_order()
@@ -230,13 +243,29 @@ class RunResults:
                 f"cannot complete {self.out}: {error.strerror or error}; no row is lost, run again with --resume"
             ) from error
 
+    def _remove_replaced(self) -> None:
+        """Remove results that no row has replaced, as if this run had been the first."""
+        self._file.close(remove=True)
+        for path in (self._parquet, self._side):
+            if path is not None:
+                path.unlink(missing_ok=True)
+
     def _put_in_order(self) -> None:
-        assert self._log is not None and self._past_origin is not None
+        assert self._log is not None and self._past_origin is not None and self._lock is not None
         every = self._past + self._new
         order = row_order.final(self._past, self._new, self._plan, planned_all=self._planned_all)
         if order != list(range(len(every))):
             begun = b"".join(map(journal.encode, [self._past_origin, *[{"resumed": True}] * self.resumed]))
-            row_order.rewrite(self._log, self._side, self._file.header, begun, every, order, before_moving=self.close)
+            row_order.rewrite(
+                self._log,
+                self._side,
+                self._file.header,
+                begun,
+                every,
+                order,
+                lock=self._lock.take,
+                before_moving=self._close_files,
+            )
         self.failed = sum(every[index].failed for index in order)
         self.scored = len(order) - self.failed
 
@@ -248,24 +277,15 @@ class RunResults:
             with self._log.open("rb") as file:
                 yield from rows_from_lines(file, self._file.form)
 
-    def _unpack(self, source: Path, log: Path) -> None:
-        """Turn a finished Parquet file into rows again. Names come from the journal, which keeps every byte."""
-        names: list[str] = []
-        with suppress(OSError), self._side.open("rb") as file:
-            names = [value[0] for value in map(journal.parsed, file) if isinstance(value, list)]
-        try:
-            draft = row_order.part(log)
-            with ResultsFile(draft.with_suffix(".jsonl"), overwrite=True, columns=self._columns) as rows:
-                for row, name in zip(parquet.read(source), names, strict=True):
-                    rows.write(Row(**{**vars(row), "path": name}))
-            if names:
-                os.replace(draft.with_suffix(".jsonl"), log)
-        except (ValueError, TypeError) as error:
-            draft.with_suffix(".jsonl").unlink(missing_ok=True)
-            raise self._cannot("it is not a Parquet file of this defnet, or its .resume file is of another") from error
-
     def close(self) -> None:
         """Close the files. Without `finish` before, the rows stay as they are, ready to be resumed."""
+        self._close_files()
+        if self._unpacked and self._journal is None and self._log is not None:
+            self._log.unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.release()
+
+    def _close_files(self) -> None:
         self._file.close()
         if self._journal is not None:
             self._journal.close()

@@ -9,10 +9,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import IO
 
 from defnet_infer import journal
 from defnet_infer.archives import archive_of
 from defnet_infer.journal import Entry
+from defnet_infer.out_file import behind
 
 
 def numbered(entries: Sequence[Entry], indices: Iterable[int]) -> dict[tuple[str, int], int]:
@@ -64,6 +66,7 @@ def rewrite(
     entries: Sequence[Entry],
     order: Sequence[int],
     *,
+    lock: Callable[[IO[bytes]], None],
     before_moving: Callable[[], None],
 ) -> None:
     """Both files in order. See `finish_rewrite` for a process that is killed here.
@@ -75,6 +78,7 @@ def rewrite(
         side_header: What the journal begins with.
         entries: The rows, as they stand in the results file.
         order: Those that it shall hold.
+        lock: Takes the new results file for this process, before it has the name.
         before_moving: Closes the files that are open, which are about to be replaced.
     """
     offsets, position = [], len(header)
@@ -82,6 +86,7 @@ def rewrite(
         offsets.append(position)
         position += entry.length
     with log.open("rb") as old, part(log).open("wb") as new:
+        lock(new)
         new.write(header)
         for index in order:
             old.seek(offsets[index])
@@ -94,8 +99,8 @@ def rewrite(
         new.flush()
         os.fsync(new.fileno())
     before_moving()
-    os.replace(part(log), log)
-    os.replace(part(side), side)
+    os.replace(part(log), behind(log))
+    os.replace(part(side), behind(side))
 
 
 def finish_rewrite(log: Path, side: Path) -> None:
@@ -104,9 +109,10 @@ def finish_rewrite(log: Path, side: Path) -> None:
         part(side).unlink(missing_ok=True)
         part(log).unlink()
     elif part(side).exists():
-        os.replace(part(side), side)
+        os.replace(part(side), behind(side))
 
 
 def part(path: Path) -> Path:
     """Where a file is drafted."""
-    return path.with_name(path.name + ".part")
+    file = behind(path)
+    return file.with_name(file.name + ".part")

@@ -123,7 +123,7 @@ def score(
 
         if out is None:
             raise UsageError("--report is made of the results file; name one with --out")
-        check_target(report, overwrite=overwrite or resume or retry_failed)
+        check_target(report, overwrite=overwrite, remake=resume or retry_failed)
     with RunResults(
         out,
         stream=None if out else sys.stdout.buffer,
@@ -165,8 +165,8 @@ def score(
                 typer.echo(f"device: {scorer.session.why}", err=True)
             with Progress(found.total, quiet=quiet) as progress:
                 _score_all(scorer, found, results, progress, stop, watchers if out is None else ())
-            results.finish()
             interrupted = stop.is_set() and (found.total is None or progress.done < found.total)
+            results.finish(interrupted=interrupted)
             if out is not None:
                 options = {**scorer.rule_options, "details": details}
                 _record(out, scorer, results, progress, options, shard, finished=not interrupted)

@@ -57,7 +57,8 @@ def make_report(
         )
     if not quiet:
         absent = f"; {made.absent} are not where the results say, see --root" if made.absent else ""
-        typer.echo(f"{made.line()}{absent}", err=True)
+        enclosed = f"; {made.enclosed} in archives or behind URLs have no picture" if made.enclosed else ""
+        typer.echo(f"{made.line()}{absent}{enclosed}", err=True)
 
 
 def diff(

@@ -32,8 +32,11 @@ class Comparison:
     """Rows that both files score, in the order of the second."""
     now: list[Row]
     only_before: int
-    """Photos that only one file has a score for."""
+    """Photos that one file has a score for and the other does not hold."""
     only_now: int
+    failed_before: int
+    """Photos that one file has a score for and the other an error."""
+    failed_now: int
 
     @property
     def moves(self) -> npt.NDArray[np.float64]:
@@ -65,6 +68,8 @@ class Comparison:
             "photos": len(self.now),
             "only_before": self.only_before,
             "only_now": self.only_now,
+            "failed_before": self.failed_before,
+            "failed_now": self.failed_now,
             "mean_move": float(self.moves.mean()),
             "mean_absolute": float(size.mean()),
             "p99_absolute": float(np.quantile(size, 0.99)),
@@ -87,21 +92,30 @@ def compare(before: Path, now: Path) -> Comparison:
     Raises:
         UsageError: If one cannot be read, or no photo has a score in both.
     """
-    first = {_key(row.path): row for row in read_rows(before) if row.score is not None}
-    second = {_key(row.path): row for row in read_rows(now) if row.score is not None}
+    first, failed_first = _by_name(read_rows(before))
+    second, failed_second = _by_name(read_rows(now))
     common = [path for path in second if path in first]
     if not common:
         raise UsageError(
             f"{before} and {now} have no scored photo in common; paths must be the same, so score both from one folder"
         )
+    failed_before, failed_now = len(second.keys() & failed_first), len(first.keys() & failed_second)
     return Comparison(
         before,
         now,
         [first[path] for path in common],
         [second[path] for path in common],
-        len(first) - len(common),
-        len(second) - len(common),
+        only_before=len(first) - len(common) - failed_now,
+        only_now=len(second) - len(common) - failed_before,
+        failed_before=failed_before,
+        failed_now=failed_now,
     )
+
+
+def _by_name(rows: Sequence[Row]) -> tuple[dict[str, Row], set[str]]:
+    """Rows with a score, and names that have none."""
+    scored = {_key(row.path): row for row in rows if row.score is not None}
+    return scored, {_key(row.path) for row in rows} - scored.keys()
 
 
 def _key(path: str) -> str:
@@ -122,6 +136,10 @@ def lines(comparison: Comparison) -> list[str]:
         f"SRCC {correlation}; {100 * figures['reversed_pairs']:.3f} % of pairs changed their order",
         f"other class: {relabelled}",
     ]
+    if comparison.failed_before or comparison.failed_now:
+        made.insert(
+            1, f"{comparison.failed_now} scored before and failed now, {comparison.failed_before} the other way"
+        )
     if figures["max_absolute"] > 0:
         made.append("moved most:")
     for k in comparison.order[:MOST]:
@@ -164,6 +182,8 @@ def write_comparison(
             ["now", payload.shown(str(comparison.now_file))],
             ["only before", str(comparison.only_before)],
             ["only now", str(comparison.only_now)],
+            ["failed before, scored now", str(comparison.failed_before)],
+            ["scored before, failed now", str(comparison.failed_now)],
         ],
     }
     return write_page(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from defnet_infer import run_record
+from defnet_infer.archives import archive_of
 from defnet_infer.contract import Preprocess
 from defnet_infer.errors import DefnetError, UsageError
 from defnet_infer.out_file import require_folder
@@ -32,14 +33,22 @@ class Report:
     failed: int
     absent: int
     """Photos that are not where the results file says, and have no picture in the page."""
+    enclosed: int
+    """Photos in archives and behind URLs, which have none either."""
 
     def line(self) -> str:
         """What was made, for a person."""
         return f"{self.path}: {self.photos} photo{'s' * (self.photos != 1)}, {self.bytes / 1e6:.1f} MB"
 
 
-def check_target(out: Path, *, overwrite: bool, thumbnails: Thumbnails = "embed") -> None:
+def check_target(out: Path, *, overwrite: bool, thumbnails: Thumbnails = "embed", remake: bool = False) -> None:
     """Refuse a page that cannot be written, before the work.
+
+    Args:
+        out: The page.
+        overwrite: Whatever is there may be replaced.
+        thumbnails: Where they go.
+        remake: A page that a report made earlier may be replaced.
 
     Raises:
         UsageError: If it exists, or the folder that its thumbnails go to; if it is not .html, or its folder does not
@@ -47,7 +56,9 @@ def check_target(out: Path, *, overwrite: bool, thumbnails: Thumbnails = "embed"
     """
     if out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out}: a report is a page; name it .html")
-    if out.exists() and not overwrite:
+    if remake and out.exists() and not page.is_page(out):
+        raise UsageError(f"{out} exists and is no page that defnet made; name another file with --report")
+    if out.exists() and not (overwrite or remake):
         raise UsageError(f"{out} exists; replace it with --overwrite, or name another file")
     require_folder(out)
     beside = _folder_beside(out)
@@ -122,8 +133,9 @@ def write_page(
         raise DefnetError(f"cannot write {out}: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
-    absent = sum(file is None for file in files)
-    return Report(out, out.stat().st_size, len(rows), sum(row.failed for row in rows), absent)
+    lost = [_is_enclosed(row.path) for row, file in zip(rows, files, strict=True) if file is None]
+    failed = sum(row.failed for row in rows)
+    return Report(out, out.stat().st_size, len(rows), failed, absent=lost.count(False), enclosed=lost.count(True))
 
 
 def _embedded(made: Iterator[bytes | None]) -> Iterator[str]:
@@ -160,6 +172,10 @@ def locate(path: str, roots: Sequence[Path]) -> Path | None:
         except (OSError, ValueError):  # A name that no file can have, typed by hand.
             continue
     return None
+
+
+def _is_enclosed(path: str) -> bool:
+    return "://" in path or archive_of(path) != path
 
 
 def rule_of(record: dict[str, Any]) -> Preprocess | None:

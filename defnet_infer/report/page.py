@@ -11,6 +11,7 @@ import hashlib
 import importlib.resources
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -20,6 +21,10 @@ _FOLDER = importlib.resources.files("defnet_infer") / "report"
 _VENDOR = ("d3.min.js", "plot.umd.min.js")
 _SCRIPTS = ("photos.js", "state.js", "parts.js", "sheet.js", "table.js", "detail.js", "charts.js", "controls.js")
 """In the order in which they run; they share one scope."""
+_MARK = '<meta name="generator" content="defnet report">'
+"""Near the start of every page, by which it is known again."""
+_HEAD = 200
+"""Bytes that the mark stands within."""
 
 
 def render(*, title: str, payload: Mapping[str, Any], thumbnails: Iterable[str] = ()) -> str:
@@ -36,6 +41,7 @@ def render(*, title: str, payload: Mapping[str, Any], thumbnails: Iterable[str] 
         assert "</script" not in script.lower()
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_text("static", "page.html")).render(
+        mark=Markup(_MARK),
         title=title,
         style=Markup(_text("static", "page.css")),
         scripts=[Markup(script) for script in scripts],
@@ -43,6 +49,15 @@ def render(*, title: str, payload: Mapping[str, Any], thumbnails: Iterable[str] 
         payload=_json(payload),
         thumbnails=_json(list(thumbnails)),
     )
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that `render` made."""
+    try:
+        with path.open("rb") as file:
+            return _MARK.encode() in file.read(_HEAD)
+    except OSError:
+        return False
 
 
 def _text(folder: str, name: str) -> str:

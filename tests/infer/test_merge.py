@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from defnet_infer import run_record
+from defnet_infer import journal, run_record
 from defnet_infer.cli import main
 from defnet_infer.errors import UsageError
 from defnet_infer.merge import merge
@@ -77,6 +77,23 @@ def test_shards_may_be_typed_with_zeros_in_front(folder: Path, tiny_model: Path)
     assert (folder / "out.csv").read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_part_that_holds_no_photo_any_more_replaces_its_old_rows_by_nothing(
+    folder: Path, tiny_model: Path, suffix: str
+) -> None:
+    pytest.importorskip("pyarrow")
+    out = score(folder, tiny_model, f"r.{suffix}")
+    assert out.exists()
+    empty = next(
+        k for k in range(1, 1000) if not score(folder, tiny_model, f"{k}.{suffix}", "--shard", f"{k}/999").exists()
+    )
+    if suffix == "parquet":  # Left by a run that was killed.
+        (folder / "r.parquet.rows.jsonl").write_text('{"path": "a.jpg"}\n')
+    score(folder, tiny_model, out.name, "--shard", f"{empty}/999", "--overwrite")
+    assert [path.name for path in folder.glob("r.*")] == [f"r.{suffix}.run.json"]
+    assert json.loads(run_record.path_beside(out).read_text())["counts"]["photos"] == 0
+
+
 @pytest.fixture
 def parts(folder: Path, tiny_model: Path) -> list[Path]:
     return [score(folder, tiny_model, f"{k}.csv", "--shard", f"{k}/2") for k in (1, 2)]
@@ -135,9 +152,21 @@ def test_parts_that_are_not_whole_are_refused(folder: Path, parts: list[Path]) -
     change_record(parts[0], finished=False)
     assert "finish it first" in refusal(out, parts)
     run_record.path_beside(parts[0]).unlink()
+    journal.path_beside(parts[0]).unlink()
     assert "there is no 1.csv.run.json beside it" in refusal(out, parts)
     parts[0].unlink()
     assert "does not exist" in refusal(out, parts)
+
+
+@pytest.mark.parametrize(
+    "left", [("k.csv", "k.csv.resume"), ("k.parquet.rows.jsonl", "k.parquet.resume"), ("k.parquet.rows.jsonl",)]
+)
+def test_a_part_of_a_killed_run_is_to_be_finished_first(tmp_path: Path, left: tuple[str, ...]) -> None:
+    for name in left:
+        (tmp_path / name).touch()
+    part = tmp_path / left[0].removesuffix(".rows.jsonl")
+    with pytest.raises(UsageError, match=r"k\.\w+ is of an interrupted run; finish it first, .* --resume$"):
+        merge(tmp_path / f"all{part.suffix}", [part])
 
 
 def test_an_output_that_exists_is_a_part_or_of_another_format_is_refused(folder: Path, parts: list[Path]) -> None:

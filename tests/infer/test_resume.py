@@ -301,11 +301,68 @@ def test_a_parquet_file_of_somebody_else_is_refused(
     assert out.read_bytes() == b"no parquet"
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        (("--details",), (), "other columns than this run writes (with or without --details"),
+        ((), ("--details",), "other columns than this run writes (with or without --details"),
+        ((), ("--fast-decode",), "made with another fast decode"),
+        ((), ("--model", "gone.onnx"), "no such model file"),
+    ],
+)
+def test_a_refused_resume_leaves_a_parquet_file_as_it_was(
+    score: Score,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    right: tuple[str, ...],
+    wrong: tuple[str, ...],
+    words: str,
+) -> None:
+    pytest.importorskip("pyarrow")
+    out = tmp_path / "r.parquet"
+    assert score(out, *right) == 1
+    before = {path: path.read_bytes() for path in tmp_path.glob("r.parquet*")}
+    assert score(out, "--resume", *wrong) in (2, 3)
+    assert words in refusal(capfd)
+    assert {path: path.read_bytes() for path in tmp_path.glob("r.parquet*")} == before
+    assert score(out, "--resume", *right) == 1
+    assert out.read_bytes() == before[out]
+
+
+def test_a_log_that_a_killed_run_left_without_rows_stops_no_fresh_run(score: Score, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "r.parquet.rows.jsonl").touch()
+    assert score(tmp_path / "r.parquet") == 1
+    assert not (tmp_path / "r.parquet.rows.jsonl").exists()
+
+
 def test_resume_and_overwrite_exclude_each_other_and_resume_needs_a_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give one of them"):
         RunResults(tmp_path / "r.csv", overwrite=True, resume=True)
     with pytest.raises(UsageError, match="--out FILE"):
         RunResults(None, stream=sys.stdout.buffer, resume=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_results_and_journal_behind_links_are_put_in_order_where_they_are(
+    score: Score, folder: Path, tmp_path: Path, suffix: str
+) -> None:
+    out, store = tmp_path / f"r{suffix}", tmp_path / "store"
+    store.mkdir()
+    score(out)
+    links = [out, tmp_path / f"r{suffix}.resume"]
+    for path in links:
+        path.rename(store / path.name)
+        path.symlink_to(Path("store", path.name))
+    (folder / "3.jpg").write_bytes((folder / "4.jpg").read_bytes())
+    assert score(out, "--retry-failed") == 0
+    fresh = tmp_path / f"fresh{suffix}"
+    score(fresh)
+    assert all(path.is_symlink() for path in links)
+    assert (store / out.name).read_bytes() == fresh.read_bytes()
+    assert sorted(path.name for path in store.iterdir()) == [path.name for path in links]
+    assert score(out, "--resume") == 0
 
 
 def test_a_kill_in_the_middle_of_the_final_rewrite_loses_nothing(score: Score, tmp_path: Path) -> None:

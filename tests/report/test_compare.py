@@ -23,12 +23,15 @@ MOVED = np.array([1.5, 1.25, 2.5, 3.0, 2.25, 4.0, 2.25])
 
 @pytest.fixture
 def two_files(write_results: WriteResults) -> tuple[Path, Path]:
-    """Seven photos in both, one more in each, and one that failed the second time."""
+    """Seven photos in both, one more in each, one that failed the second time and two the first."""
     first = [scored_row(f"{k}.jpg", k, score=float(score)) for k, score in enumerate(SCORES)]
     second = [scored_row(f"{k}.jpg", k, score=float(score)) for k, score in enumerate(MOVED)]
     second[2] = scored_row("2.jpg", 2, score=float(MOVED[2]), distortion="other", scene="others")
-    before = write_results([*first, scored_row("lost.jpg", 9), scored_row("broken.jpg", 8)], "before.csv")
-    now = write_results([scored_row("new.jpg", 10), *second[::-1], Row(path="broken.jpg", error="gone")], "now.jsonl")
+    failed = [Row(path=name, error="gone") for name in ("mended1.jpg", "mended2.jpg", "never.jpg")]
+    mended = [scored_row("mended1.jpg", 11), scored_row("mended2.jpg", 12)]
+    before = write_results([*first, scored_row("lost.jpg", 9), scored_row("broken.jpg", 8), *failed], "before.csv")
+    failed = [Row(path=name, error="gone") for name in ("broken.jpg", "never.jpg")]
+    now = write_results([scored_row("new.jpg", 10), *second[::-1], *mended, *failed], "now.jsonl")
     return before, now
 
 
@@ -36,7 +39,8 @@ def test_figures_agree_with_scipy_and_with_counting(two_files: tuple[Path, Path]
     stats = pytest.importorskip("scipy.stats")
     comparison = compare(*two_files)
     figures = comparison.to_json()
-    assert (figures["photos"], figures["only_before"], figures["only_now"]) == (7, 2, 1)
+    assert (figures["photos"], figures["only_before"], figures["only_now"]) == (7, 1, 1)
+    assert (figures["failed_before"], figures["failed_now"]) == (2, 1)
     assert figures["mean_move"] == pytest.approx((MOVED - SCORES).mean())
     assert figures["mean_absolute"] == pytest.approx(np.abs(MOVED - SCORES).mean())
     assert figures["max_absolute"] == 2.25
@@ -77,6 +81,19 @@ def test_equal_scores_have_no_rank_correlation(write_results: WriteResults) -> N
 def test_the_photo_that_moved_most_comes_first_on_the_terminal(two_files: tuple[Path, Path]) -> None:
     text = lines(compare(*two_files))
     assert text[text.index("moved most:") + 1] == "  -2.2500  4.5000 -> 2.2500  4.jpg"
+
+
+def test_photos_that_failed_in_one_file_are_told_from_those_it_does_not_hold(
+    two_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    comparison = compare(*two_files)
+    text = lines(comparison)
+    assert ", 1 only in " in text[0]
+    assert text[1] == "1 scored before and failed now, 2 the other way"
+    about = dict(data_of(write_comparison(comparison, tmp_path / "diff.html").path)[0]["about"])
+    counts = [about[name] for name in ("only before", "scored before, failed now", "failed before, scored now")]
+    assert counts == ["1", "1", "2"]
+    assert lines(compare(two_files[0], two_files[0]))[1].startswith("score moved"), "none failed in one alone"
 
 
 def test_a_photo_is_the_same_in_every_format(write_results: WriteResults) -> None:

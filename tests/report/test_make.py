@@ -19,8 +19,10 @@ import pytest
 from PIL import Image
 
 from defnet_infer import run_record, views
+from defnet_infer.cli import main
 from defnet_infer.contract import Preprocess
 from defnet_infer.errors import UsageError
+from defnet_infer.report.command import make_report
 from defnet_infer.report.make import rule_of, write_report
 from defnet_infer.report.payload import of_rows
 from defnet_infer.results import COLUMNS, Row
@@ -177,6 +179,18 @@ def test_photos_are_found_from_the_root_that_is_given(write_results, make_photo,
         write_report(path, tmp_path / "three.html", root=tmp_path / "nowhere")
 
 
+def test_photos_in_archives_and_behind_urls_are_not_looked_for_with_root(
+    write_results, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = ("photos/b.tar::a.jpg", "b.TAR::c/d.jpg", "https://host/a.jpg", "zip://a.png::/shelf.zip")
+    path = write_results([scored_row(name, k) for k, name in enumerate(names)])
+    make_report(path, tmp_path / "one.html", "embed", None, overwrite=False, quiet=False)
+    assert capfd.readouterr().err.endswith(" MB; 4 in archives or behind URLs have no picture\n")
+    path = write_results([scored_row(name, k) for k, name in enumerate((*names, "gone.jpg"))])
+    make_report(path, tmp_path / "two.html", "embed", None, overwrite=False, quiet=False)
+    assert "; 1 are not where the results say, see --root; 4 in archives" in capfd.readouterr().err
+
+
 def test_an_existing_page_is_replaced_only_on_request(results: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text("mine")
@@ -201,7 +215,7 @@ def test_the_commands_score_report_and_say_one_line(make_photo, tiny_model: Path
     score = [*command, "score", "photos", "--model", tiny_model, "-o", "r.csv", "--report", "r.html"]
     done = subprocess.run(score, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "r.html: 1 photos" in done.stderr
+    assert "r.html: 1 photo, " in done.stderr
     payload, pictures = data_of(tmp_path / "r.html")
     assert len(payload["columns"]["cropScores"][0]) == 15
     assert len(payload["columns"]["qualityProbs"][0]) == 5
@@ -209,6 +223,29 @@ def test_the_commands_score_report_and_say_one_line(make_photo, tiny_model: Path
     again = subprocess.run([*command, "report", "r.csv"], cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 2
     assert again.stderr == "defnet: r.html exists; replace it with --overwrite, or name another file\n"
+
+
+@pytest.mark.parametrize("option", ["--resume", "--retry-failed"])
+def test_going_on_with_a_run_replaces_its_page_and_nobody_elses(
+    make_photo, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], option: str
+) -> None:
+    page, out = tmp_path / "r.html", tmp_path / "r.csv"
+    command = ["score", make_photo("photos/a.png").parent, "--model", tiny_model, "-q", "-o", out, "--report", page]
+
+    def score(*options: str) -> int:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in (*command, *options)])
+        return int(ended.value.code or 0)
+
+    page.write_text("mine")
+    assert score(option) == 2
+    assert capfd.readouterr().err.startswith(f"defnet: {page} exists and is no page that defnet made; name another")
+    assert page.read_text() == "mine"
+    assert not out.exists(), "refused before scoring"
+    assert score("--overwrite") == 0
+    make_photo("photos/b.png")
+    assert score(option) == 0
+    assert len(data_of(page)[1]) == 2
 
 
 def test_reasons_that_differ_in_a_number_count_as_one_and_names_keep_theirs() -> None:
