@@ -96,7 +96,7 @@ def dataset_figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Seq
     targets = targets_of(records)
     target = targets.target.numpy()
     result: dict[str, float] = {}
-    if len(records) >= FEWEST_PHOTOS:
+    if len(records) >= FEWEST_PHOTOS and np.ptp(target) > 0 and np.ptp(outputs["score"]) > 0:
         result = agreement(outputs["score"], target)
         if "fused_score" in outputs:
             result["fused_srcc"] = srcc(outputs["fused_score"], target)

@@ -43,12 +43,17 @@ def uncertainty(outputs: Mapping[str, Array], target: Array) -> dict[str, float]
         "coverage": float(np.mean((low <= target) & (target <= high))),
         "width": float(np.mean(high - low)),
         "nll": float(np.mean(student_nll(outputs["nig"], target))),
-        "error_rank": float(stats.spearmanr(error, variance).statistic),
+        "error_rank": float(stats.spearmanr(error, variance).statistic) if _differ(error, variance) else float("nan"),
         "error_rank_low": rank_low,
         "error_rank_high": rank_high,
         "ause": float(np.trapezoid(by_variance - oracle, fractions)),
         "ause_random": float(np.trapezoid(1 - oracle, fractions)),
     }
+
+
+def _differ(*values: Array) -> bool:
+    """What is the same for all photos correlates with nothing."""
+    return all(np.ptp(some) > 0 for some in values)
 
 
 def total_variance(outputs: Mapping[str, Array]) -> Array:
