@@ -2,9 +2,7 @@
 
 Rows are appended as they come. A run that goes on skips the photos whose row is there, by path, size and
 modification time. Where it has to replace rows, or puts new ones between old ones, the new rows stand at the end
-until the run ends; then the file is rewritten in order, in one step.
-
-Rows of photos that are not among the given ones are kept, after the row that they followed.
+until the run ends; then the file is rewritten in order, in one step (`row_order`).
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from defnet_infer import journal, parquet, parquet_log, row_order
 from defnet_infer.errors import DefnetError, UsageError
 from defnet_infer.file_lock import FileLock
 from defnet_infer.journal import Entry, Identity, Journal, Origin
+from defnet_infer.remote import is_url
 from defnet_infer.results import COLUMNS, Row, rows_from_lines
 from defnet_infer.results_file import PARQUET, ResultsFile, check_is_new
 
@@ -167,7 +166,8 @@ class RunResults:
             key = name(item)
             identity = journal.identify(key) if identify is None else Identity(*(identify(item) or journal.UNKNOWN))
             index = self._take(rows, key, identity)
-            if index >= 0 and not (self._past[index].failed and self._retry_failed):
+            # What failed behind a URL may be there by now: nothing tells that it changed.
+            if index >= 0 and not (self._past[index].failed and (self._retry_failed or is_url(key))):
                 self.kept += 1
                 self._plan.append(index)
                 skipped(bool(self._past[index].failed))

@@ -3,6 +3,9 @@
 #include <memory>
 #include <stdexcept>
 
+// Its readers of other formats fill up what is cut off, or take 16 bits in the wrong order, without a word.
+#define STBI_ONLY_JPEG
+#define STBI_ONLY_PNG
 #define STB_IMAGE_IMPLEMENTATION
 #include <stb_image.h>
 

@@ -1,5 +1,6 @@
 // OpenVINO, CPU. Runs files that take views; end-to-end files are not for it.
 #include <algorithm>
+#include <fstream>
 #include <openvino/openvino.hpp>
 #include <stdexcept>
 
@@ -39,6 +40,9 @@ class OpenVino : public Runtime {
 
  private:
   static std::shared_ptr<ov::Model> read(ov::Core& core, const std::string& path) {
+    if (!std::ifstream(path)) {
+      throw std::runtime_error("it is not there or cannot be opened");
+    }
     try {
       return core.read_model(path);
     } catch (const ov::Exception&) {

@@ -131,9 +131,14 @@ def test_a_file_that_is_no_photo_is_named_and_the_others_are_scored(
     program: Program, photos: list[Path], tiny_model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "text.png").write_text("no photo")
-    done = program.run(tiny_model, tmp_path / "text.png", photos[0])
+    # stb_image would fill up a BMP that is cut off.
+    Image.open(photos[0]).save(tmp_path / "whole.bmp")
+    (tmp_path / "cut.bmp").write_bytes((tmp_path / "whole.bmp").read_bytes()[:5000])
+    done = program.run(tiny_model, tmp_path / "text.png", tmp_path / "cut.bmp", photos[0])
     assert done.returncode == 1
-    assert done.stderr.startswith(f"defnet_score: {tmp_path / 'text.png'}: ")
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"defnet_score: {tmp_path / 'text.png'}: ")
+    assert second.startswith(f"defnet_score: {tmp_path / 'cut.bmp'}: ")
     assert len(done.stdout.splitlines()) == 2
 
 
@@ -144,4 +149,5 @@ def test_mistakes_end_in_one_line(program: Program, photos: list[Path], tmp_path
         assert done.returncode == code
         assert done.stdout == ""
         assert done.stderr.count("\n") == 1
+        assert "none.onnx" not in str(arguments) or "end-to-end" not in done.stderr, "it is not there at all"
     assert "not a defnet model" in done.stderr

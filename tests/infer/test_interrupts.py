@@ -51,7 +51,7 @@ def process(command: list[str]) -> Iterator[subprocess.Popen[str]]:
         running.kill()
 
 
-CLI = [sys.executable, "-m", "defnet_infer.cli"]
+CLI = [sys.executable, "-m", "defnet_infer"]
 
 
 def resumed_equals_unbroken(command: list[str]) -> bool:
@@ -146,6 +146,21 @@ def test_a_signal_while_modules_load_ends_without_a_traceback(monkeypatch: pytes
     with pytest.raises(SystemExit) as ended:
         start()
     assert ended.value.code == 130
+
+
+def test_sigterm_while_the_model_loads_leaves_nothing_behind(make_photo: MakePhoto, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "slow.onnx")  # Opening it waits for a writer that never comes.
+    command = ["score", str(make_photo("a.png")), "--model", str(tmp_path / "slow.onnx"), "-o", str(tmp_path / "r.csv")]
+    with subprocess.Popen([*CLI, *command], stderr=subprocess.PIPE, text=True) as running:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "r.csv").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        running.terminate()
+        _, message = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in message
+    assert not (tmp_path / "r.csv").exists(), "the same command can be typed again"
 
 
 def test_the_installed_command_is_the_one_that_can_be_interrupted_early() -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from defnet_infer.cli import main
@@ -50,6 +51,31 @@ def score(folder: Path, tiny_model: Path) -> Score:
 
 def record(out: Path) -> dict[str, object]:
     return dict(json.loads(out.with_name(out.name + ".run.json").read_text()))
+
+
+def test_what_failed_behind_a_url_is_tried_again(make_photo: MakePhoto, tiny_model: Path, tmp_path: Path) -> None:
+    system, out = fsspec.filesystem("memory"), tmp_path / "r.csv"
+    (tmp_path / "list").write_text("memory://late/a.jpg\nmemory://late/b.jpg\n")
+    system.pipe_file("/late/a.jpg", make_photo("a.jpg").read_bytes())
+    command = [
+        "score",
+        "--files-from",
+        str(tmp_path / "list"),
+        "--model",
+        str(tiny_model),
+        "-o",
+        str(out),
+        "--resume",
+        "-q",
+    ]
+    for code in (1, 0):
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        assert (ended.value.code or 0) == code
+        system.pipe_file("/late/b.jpg", make_photo("b.jpg", seed=1).read_bytes())
+    with out.open(newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["ok", "ok"]
+    system.rm("/late", recursive=True)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
