@@ -11,6 +11,7 @@ import typer
 from defnet_export.exported_before import is_exported, located, refuse_unusable
 from defnet_export.tensorrt_options import BuildOptions, batch_range
 from defnet_infer.errors import StorageError, UsageError
+from defnet_infer.interrupts import INTERRUPTED
 from defnet_infer.out_file import require_free
 from defnet_train.extras import require_extra
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from defnet_export.precision import Precision
 
 _ENGINE = "TensorRT engine"
-INTERRUPTED = 130
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -25,7 +25,7 @@ from defnet_infer.out_file import require_free
 from defnet_infer.parity import Precision
 from defnet_infer.saved_reference import KEY as REFERENCE_KEY
 from defnet_infer.saved_reference import SavedReference
-from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES
+from defnet_infer.taxonomy import CLASSES
 from defnet_infer.torch_reference import TorchReference
 from defnet_infer.verdict import Verdict
 from defnet_train.checkpoint import CheckpointInfo, load_checkpoint
@@ -147,7 +147,7 @@ def _describe(
         "defnet.schema": str(contract.schema),
         "defnet.version": defnet_infer.__version__,
         "defnet.contract": contract.to_json(),
-        "defnet.labels": json.dumps({"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS}),
+        "defnet.labels": json.dumps(CLASSES),
         "defnet.prompt_preset": contract.prompt_preset,
         "defnet.precision": verdict.precision,
         "defnet.checkpoint_sha256": info.sha256,

@@ -17,10 +17,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from defnet_infer.artifact import LABELS, Artifact
+from defnet_infer.artifact import Artifact
 from defnet_infer.contract import TensorSpec
 from defnet_infer.engine_file import SUFFIX, read_record
 from defnet_infer.errors import StorageError, UsageError
+from defnet_infer.taxonomy import CLASSES
 
 BATCH = 8
 """Photos in a batch that Triton makes of single requests: 128 views."""
@@ -64,7 +65,7 @@ def write_repository(
         (partial / "1").mkdir(parents=True)
         shutil.copyfile(artifact.path, partial / "1" / f"model{artifact.path.suffix}")
         for task in artifact.contract.tasks:
-            (partial / f"{task}.txt").write_text("\n".join(LABELS[task]) + "\n", encoding="utf-8")
+            (partial / f"{task}.txt").write_text("\n".join(CLASSES[task]) + "\n", encoding="utf-8")
         (partial / "config.pbtxt").write_text(_config(artifact, name, platform, batch), encoding="utf-8")
         _put(partial, folder)
     except OSError as error:
@@ -153,7 +154,7 @@ def _tensor(side: str, spec: TensorSpec) -> list[str]:
     else:
         # One number a photo. Triton knows no empty dims, so requests see [1] and the model nothing.
         lines += ["  dims: [ 1 ]", "  reshape { shape: [ ] }"]
-    if spec.name in LABELS:
+    if spec.name in CLASSES:
         lines.append(f"  label_filename: {_text(spec.name + '.txt')}")
     return [*lines, "}"]
 

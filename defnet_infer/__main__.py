@@ -6,8 +6,6 @@ import signal
 import sys
 from types import FrameType
 
-INTERRUPTED = 130
-
 
 def main() -> None:
     """Run the command line. SIGTERM counts as Ctrl-C, so that what was begun is tidied up."""
@@ -17,7 +15,7 @@ def main() -> None:
 
         run()
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(130)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -17,10 +17,9 @@ from defnet_infer import hub, other_files
 from defnet_infer.contract import END_TO_END, IMAGE, KIND_KEY, SCHEMA_VERSION, Contract, TensorSpec
 from defnet_infer.engine_file import SUFFIX, build_command, read_record, sidecar_path
 from defnet_infer.errors import ArtifactError
-from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES
+from defnet_infer.taxonomy import CLASSES
 
 BUILTIN_NAME = "defnet-lite"
-LABELS = {"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS}
 _EXPORT_AGAIN = "export it again with this version: defnet export CHECKPOINT"
 _EXTERNAL_DATA = b"\x0a\x08location\x12"
 """Key "location" of TensorProto.external_data in onnx.proto, as it stands in the file."""
@@ -210,5 +209,5 @@ def _check_labels(path: Path, text: str) -> None:
         labels = {task: tuple(names) for task, names in json.loads(text).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{path}: the label lists cannot be read; {_EXPORT_AGAIN}") from error
-    if labels != LABELS:
+    if labels != CLASSES:
         raise ArtifactError(f"{path} was trained with other labels than this defnet knows; {_EXPORT_AGAIN}")

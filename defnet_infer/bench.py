@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -243,8 +242,3 @@ def lines(report: Report) -> list[str]:
             f"fast; scores drift by {fast['mean_drift']:.4f} on average, {fast['largest_drift']:.4f} at most"
         )
     return text
-
-
-def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """Where photos are made when none are given."""
-    return tempfile.TemporaryDirectory(prefix="defnet-bench-")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import tempfile
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
@@ -101,7 +102,7 @@ def bench(
     from defnet_infer.scorer import Scorer
 
     with (
-        measuring.temporary_folder() as scratch,
+        tempfile.TemporaryDirectory(prefix="defnet-") as scratch,
         Scorer(model, device=device, batch_size=batch_size, workers=workers or None, threads=threads) as scorer,
     ):
         found = list(islice(inputs.find(paths), count)) if paths else measuring.make_photos(Path(scratch), count)

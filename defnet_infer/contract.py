@@ -14,10 +14,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from defnet_infer.errors import ArtifactError
-from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES, SCORE_RANGE
+from defnet_infer.taxonomy import CLASSES, SCORE_RANGE, TASKS
 
 SCHEMA_VERSION = 1
-TASKS = ("quality", "scene", "distortion")
 
 KIND_KEY = "defnet.kind"
 END_TO_END = "end_to_end"
@@ -121,11 +120,10 @@ def _outputs(preprocess: Preprocess, tasks: tuple[str, ...], uncertainty: bool) 
         spec("interval", 2),
         spec("nig", 4),
     )
-    classes = {"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS}
     return (
         spec("score"),
         *(evidence if uncertainty else ()),
-        *(spec(task, len(classes[task])) for task in tasks),
+        *(spec(task, len(CLASSES[task])) for task in tasks),
         spec("crop_score", preprocess.crop_count),
     )
 

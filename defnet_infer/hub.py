@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defnet_infer.errors import ArtifactError, MissingExtraError, UsageError
+from defnet_infer.wording import first_line
 
 SCHEME = "hf://"
 DEFAULT_FILE = "model.onnx"
@@ -93,7 +94,7 @@ def fetch(text: str) -> Path:
             )
         )
     except errors.HFValidationError as error:
-        raise UsageError(f"{text}: {_first_line(error)}") from error
+        raise UsageError(f"{text}: {first_line(error)}") from error
     # The order matters: a gated repository is a repository that is not found, for those who may not see it.
     except errors.GatedRepoError as error:
         raise ArtifactError(f"{text} is open to approved users only; ask on its page, then: hf auth login") from error
@@ -115,8 +116,4 @@ def fetch(text: str) -> Path:
             f"{SCHEME}{address.repository}/FILE.onnx"
         ) from error
     except (errors.HfHubHTTPError, OSError) as error:
-        raise ArtifactError(f"{text} cannot be downloaded: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
+        raise ArtifactError(f"{text} cannot be downloaded: {first_line(error)}") from error

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from defnet_infer.evidential import t_quantile_975
 from defnet_infer.sessions import Outputs
+from defnet_infer.taxonomy import TASKS
 from defnet_infer.verdict import Check, Verdict
 
 Numbers = npt.NDArray[np.float64]
@@ -26,7 +27,6 @@ Run = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.uint8]], Outputs]
 """Crops (B, 15, 224, 224, 3) and overviews (B, 224, 224, 3) to outputs."""
 
 SCORES = ("score", "fused_score")
-TASKS = ("quality", "scene", "distortion")
 VARIANCES = ("aleatoric", "epistemic")
 COMPARED = (*SCORES, *VARIANCES, "interval", "nig", *TASKS)
 """Outputs that are compared, as far as the model has them."""

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from defnet_infer.results import Row
+from defnet_infer.wording import duration
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -92,7 +93,7 @@ class Progress:
         parts = [f"{self.done} of {self.total} photos" if self.total else f"{self.done} photos"]
         parts.append(f"{self.rate:.1f} a second")
         if self.total:
-            parts.append(f"{_duration((self.total - self.done) / max(self.rate, 1e-9))} left")
+            parts.append(f"{duration((self.total - self.done) / max(self.rate, 1e-9))} left")
         parts += [f"{self.failed} failed", last]
         typer.echo(", ".join(parts), err=True)
 
@@ -127,9 +128,3 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from defnet_infer.sessions import Outputs
-from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES
+from defnet_infer.taxonomy import CLASSES
 
 Format = Literal["csv", "jsonl"]
 
@@ -79,8 +79,6 @@ _PLAIN = ("score", "fused_score", "aleatoric", "epistemic")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A cell that begins so is a formula to a spreadsheet."""
 
-_CLASSES = {"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS}
-
 
 def row_from_outputs(
     path: str, outputs: Outputs, index: int, *, width: int, height: int, notes: Sequence[str] = ()
@@ -98,7 +96,7 @@ def row_from_outputs(
     if bad:
         return Row(path=path, width=width, height=height, error=f"the model returned no number for {', '.join(bad)}")
     told: dict[str, Any] = {name: round(float(value), DECIMALS[name]) for name, value in numbers.items()}
-    told |= {task: names[int(outputs[task][index].argmax())] for task, names in _CLASSES.items() if task in outputs}
+    told |= {task: names[int(outputs[task][index].argmax())] for task, names in CLASSES.items() if task in outputs}
     return Row(
         path=path,
         **told,

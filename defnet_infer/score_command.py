@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from defnet_infer.errors import UsageError
+from defnet_infer.interrupts import INTERRUPTED
 
 if TYPE_CHECKING:
     from defnet_infer.inputs import Found
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from defnet_infer.summary import Limit, Summary
 
 MODEL_HELP = "Exported .onnx or .plan, or hf://owner/name; the built-in model if absent."
-SOME_FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
+SOME_FAILED, BROKEN_PIPE = 1, 141
 
 
 def score(

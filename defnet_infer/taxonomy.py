@@ -39,6 +39,9 @@ DISTORTIONS = (
     "quantization",
     "other",
 )
+CLASSES = {"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS}
+"""Task -> names of its classes, in the order of its probabilities."""
+TASKS = tuple(CLASSES)
 JOINT_SHAPE = (len(QUALITIES), len(SCENES), len(DISTORTIONS))
 JOINT_COUNT = len(QUALITIES) * len(SCENES) * len(DISTORTIONS)
 SCORE_RANGE = (QUALITY_VALUES[0], QUALITY_VALUES[-1])

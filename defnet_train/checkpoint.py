@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import defnet_infer
 from defnet_infer.errors import CheckpointError, UsageError
 from defnet_infer.other_files import look
-from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES
+from defnet_infer.taxonomy import CLASSES
 from defnet_train.config import TrainConfig
 from defnet_train.model import Defnet
 from defnet_train.safe_write import replacing
@@ -45,12 +45,11 @@ def save_checkpoint(path: Path, model: Defnet, config: TrainConfig, record: dict
     Raises:
         StorageError: If the disk is full or gone.
     """
-    labels = {"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS}
     about = {
         "format": FORMAT,
         "defnet": defnet_infer.__version__,
         "config": config.to_dict(),
-        "labels": labels,
+        "labels": CLASSES,
         "record": record,
     }
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
@@ -95,7 +94,7 @@ def load_checkpoint(path: Path) -> tuple[Defnet, CheckpointInfo]:
         raise CheckpointError(
             f"{path} was not written by this defnet; make one with: defnet train RECIPE --data FOLDER"
         )
-    if about["labels"] != json.loads(json.dumps({"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS})):
+    if about["labels"] != json.loads(json.dumps(CLASSES)):
         raise CheckpointError(f"{path} was trained with other classes than this defnet knows")
     try:
         config = TrainConfig.from_dict(about["config"], str(path))
@@ -110,7 +109,8 @@ def load_checkpoint(path: Path) -> tuple[Defnet, CheckpointInfo]:
         raise CheckpointError(
             f"{path} does not fit {config.model.tower}: {str(error).splitlines()[-1].strip()}"
         ) from error
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return model.eval(), CheckpointInfo(config, about["record"], digest)
 
 

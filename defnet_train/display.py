@@ -16,7 +16,8 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from defnet_train.listener import StepReport
+    from defnet_infer.wording import duration
+from defnet_train.listener import StepReport
 
 SECONDS_BETWEEN_LINES = 60.0
 
@@ -110,10 +111,3 @@ class Display:
             if self._figures:
                 line += f"; {self._figures}"
             self._console.print(line, highlight=False, soft_wrap=True)
-
-
-def duration(seconds: float) -> str:
-    """A time to wait, in the unit a person would use."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

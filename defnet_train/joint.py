@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, QUALITY_VALUES, SCENES
+from defnet_infer.taxonomy import CLASSES, QUALITY_VALUES
 
-TASK_SIZES = {"quality": len(QUALITIES), "scene": len(SCENES), "distortion": len(DISTORTIONS)}
+TASK_SIZES = {task: len(classes) for task, classes in CLASSES.items()}
 TASK_SUBSETS: dict[str, tuple[str, ...]] = {
     "q": ("quality",),
     "q+s": ("quality", "scene"),

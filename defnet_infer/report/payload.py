@@ -14,11 +14,10 @@ from urllib.parse import quote_from_bytes
 from defnet_infer import views
 from defnet_infer.contract import Preprocess
 from defnet_infer.results import Row
-from defnet_infer.taxonomy import DISTORTIONS, QUALITIES, SCENES, SCORE_RANGE
+from defnet_infer.taxonomy import CLASSES, SCORE_RANGE
 
 _NUMBERS = ("score", "interval_low", "interval_high", "fused_score", "scene_prob", "distortion_prob")
 _ALWAYS = ("path", "score", "status")
-_CLASSES = {"quality": QUALITIES, "scene": SCENES, "distortion": DISTORTIONS}
 
 
 def of_rows(rows: Sequence[Row], files: Sequence[Path | None], beside: Path, rule: Preprocess | None) -> dict[str, Any]:
@@ -44,11 +43,11 @@ def of_rows(rows: Sequence[Row], files: Sequence[Path | None], beside: Path, rul
     }
     for name in _NUMBERS:
         columns[_camel(name)] = [getattr(row, name) for row in rows]
-    for name, classes in _CLASSES.items():
+    for name, classes in CLASSES.items():
         # A class that is none of ours was typed by hand: shown as no class.
         columns[name] = [classes.index(value) if (value := getattr(row, name)) in classes else -1 for row in rows]
     return {
-        "classes": {name: list(classes) for name, classes in _CLASSES.items()},
+        "classes": {name: list(classes) for name, classes in CLASSES.items()},
         "range": list(SCORE_RANGE),
         "columns": {name: values for name, values in columns.items() if name in _ALWAYS or not _empty(values)},
         "failures": _failures(rows),

@@ -25,6 +25,7 @@ import onnxruntime
 from defnet_infer.errors import SessionError
 from defnet_infer.machine import cores
 from defnet_infer.sessions import BATCH_SIZE, Outputs
+from defnet_infer.wording import first_line
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -126,7 +127,7 @@ class OnnxRuntimeSession:
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own.
             less = "--batch-size" if self.device == "cuda" else "--threads"
             raise SessionError(
-                f"ONNX Runtime failed on {self.device}: {_first_line(error)}; try a smaller {less}"
+                f"ONNX Runtime failed on {self.device}: {first_line(error)}; try a smaller {less}"
             ) from error
 
     def close(self) -> None:
@@ -171,7 +172,7 @@ def _open(path: str, options: onnxruntime.SessionOptions, providers: list[Any]) 
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # See `_explained`.
-        raise SessionError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
+        raise SessionError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
 
 
 def _cuda_session(path: str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession | None:
@@ -201,10 +202,6 @@ def _why_no_cuda() -> tuple[str, str]:
         "the GPU is there but ONNX Runtime cannot load CUDA",
         "install the libraries with: pip install 'defnet[cuda]'",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:300]
 
 
 def whole_batches(path: str | PathLike[str]) -> Callable[[npt.NDArray[np.uint8], npt.NDArray[np.uint8]], Outputs]:

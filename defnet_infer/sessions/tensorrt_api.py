@@ -12,6 +12,7 @@ from typing import Any
 
 from defnet_infer.engine_file import EngineMachine, this_platform
 from defnet_infer.errors import MissingExtraError, SessionError
+from defnet_infer.wording import first_line
 
 OLDEST = (10, 12)
 _DRIVER_MISSING = {"cudaErrorInsufficientDriver", "cudaErrorNoDevice"}
@@ -33,7 +34,7 @@ def import_tensorrt(command: str) -> ModuleType:
         raise MissingExtraError(command, "tensorrt", error.name or "tensorrt") from error
     except (ImportError, OSError) as error:
         raise SessionError(
-            f"{command}: TensorRT is installed but cannot be loaded ({_first_line(error)}); "
+            f"{command}: TensorRT is installed but cannot be loaded ({first_line(error)}); "
             "install it whole with: pip install 'defnet[tensorrt]'"
         ) from error
     version = tuple(int(number) for number in str(trt.__version__).split(".")[:2])
@@ -58,7 +59,7 @@ def import_cuda_runtime(command: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise MissingExtraError(command, "tensorrt", "cuda-bindings") from error
     except (ImportError, OSError, RuntimeError) as error:
-        raise SessionError(f"{command}: the CUDA bindings cannot be loaded ({_first_line(error)})") from error
+        raise SessionError(f"{command}: the CUDA bindings cannot be loaded ({first_line(error)})") from error
     module: ModuleType = cudart
     return module
 
@@ -153,7 +154,3 @@ def make_logger(trt: ModuleType, hear: Callable[[str, str], None]) -> Any:
             hear(severity.name, msg)
 
     return Logger()
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0][:300]

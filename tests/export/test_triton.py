@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from defnet_export.triton import write_repository
-from defnet_infer.artifact import LABELS, Artifact
+from defnet_infer.artifact import Artifact
 from defnet_infer.engine_file import BatchRange
 from defnet_infer.errors import UsageError
+from defnet_infer.taxonomy import CLASSES
 from tests.tensorrt.records import make_record, write_plan
 
 model_config_pb2 = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="tritonclient is not installed")
@@ -43,9 +44,9 @@ def test_tensors_are_those_of_the_contract_without_the_batch_axis(artifact: Arti
 def test_class_names_stand_in_the_order_of_the_outputs(artifact: Artifact, tmp_path: Path) -> None:
     folder = write_repository(artifact, tmp_path)
     named = {output.name: output.label_filename for output in read_config(folder).output if output.label_filename}
-    assert set(named) == set(LABELS)
+    assert set(named) == set(CLASSES)
     for task, file in named.items():
-        assert tuple((folder / file).read_text().splitlines()) == LABELS[task]
+        assert tuple((folder / file).read_text().splitlines()) == CLASSES[task]
 
 
 def test_warm_up_runs_one_photo_and_a_full_batch_of_the_true_shape(artifact: Artifact, tmp_path: Path) -> None:
