@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from defnet_infer.wording import duration
+
 if TYPE_CHECKING:
     from defnet_infer.wording import duration
 from defnet_train.listener import StepReport

@@ -6,7 +6,8 @@ import io
 
 from rich.console import Console
 
-from defnet_train.display import Display, duration
+from defnet_infer.wording import duration
+from defnet_train.display import Display
 from defnet_train.listener import StepReport
 
 
