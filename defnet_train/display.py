@@ -18,8 +18,7 @@ from rich.text import Text
 from defnet_infer.wording import duration
 
 if TYPE_CHECKING:
-    from defnet_infer.wording import duration
-from defnet_train.listener import StepReport
+    from defnet_train.listener import StepReport
 
 SECONDS_BETWEEN_LINES = 60.0
 
