@@ -133,7 +133,7 @@ def test_targets_that_cannot_be_written_are_named_before_the_work(tmp_path: Path
     taken.touch()
     for out, message in (
         (tmp_path / "a.onnx", "is called NAME.safetensors"),
-        (taken, "taken.safetensors exists; add --overwrite"),
+        (taken, "taken.safetensors exists; replace it with --overwrite"),
         (tmp_path / "absent" / "a.safetensors", "does not exist; make it with"),
     ):
         with pytest.raises(UsageError, match=message):
