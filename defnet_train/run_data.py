@@ -101,7 +101,7 @@ def why_refused(data: RunData, keys: Sequence[str], used: Sequence[Sequence[str]
         rated = data.at([i for name in names for i in data.rated(name)])
         of = "altogether" if len(names) > 1 else f"in the {names[0]} part of {len(data.records)}"
         if len(rated) < FEWEST_RATED:
-            return f"only {len(rated)} rated photos {of}; {FEWEST_RATED} are needed: add photos{more}"
+            return f"only {len(rated)} rated photos {of}; {FEWEST_RATED} are needed: {_what_to_add(data, keys)}{more}"
         scores = {(r.dataset, r.target) for r in rated}  # A correlation is within a data set.
         if tuple(names) != ("train",) and len(scores) == len({r.dataset for r in rated}):
             given = any(record.part for record in rated)
@@ -109,3 +109,12 @@ def why_refused(data: RunData, keys: Sequence[str], used: Sequence[Sequence[str]
             alike = f"all {len(rated)} rated photos {of} have one score"
             return f"{alike}, so nothing can be measured: {other}, or add photos"
     return ""
+
+
+def _what_to_add(data: RunData, keys: Sequence[str]) -> str:
+    dealt = [record for record in data.records if record.target is not None and not record.part]
+    groups = len({(record.dataset, record.group) for record in dealt})
+    if groups == len(dealt):
+        return "add photos"
+    column = ", or fill the column `split`" if own_csv.KEY in keys else ""
+    return f"the photos lie in {groups} groups, which a split keeps whole: add groups{column}"

@@ -196,6 +196,15 @@ def test_a_file_that_a_run_would_refuse_is_no_success(app: typer.Typer, tmp_path
     assert str(caught.value) == wanted, "as the run says it"
 
 
+def test_too_few_groups_are_called_groups(tmp_path: Path) -> None:
+    write_different_photos(tmp_path, 60)
+    rows = [f"{i}.png,{i},{'trip' if i < 58 else i}" for i in range(60)]
+    (tmp_path / "my.csv").write_text("\n".join(["path,mos,group", *rows]) + "\n")
+    wanted = r"only 1 rated photos in the train part of 60; .* in 3 groups, .*: add groups, or fill the column `split`$"
+    with pytest.raises(DatasetError, match=wanted):
+        load_data(config("data.sets={csv = 4}", "data.csv=my.csv"), tmp_path)
+
+
 def test_a_part_whose_opinions_are_all_alike_is_refused(app: typer.Typer, tmp_path: Path) -> None:
     write_different_photos(tmp_path, 50)
     asked = ["data.sets={csv = 4}", "data.csv=my.csv"]
