@@ -245,6 +245,9 @@ class TrainConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
+        largest = 2**32 - 1 - self.calibration.folds  # Each fold adds its number.
+        if not 0 <= self.seed <= largest:
+            raise UsageError(f"seed = {self.seed} must be from 0 to {largest}")
         if self.calibration.folds and self.run.devices > 1:
             raise UsageError("calibration.folds trains in one process; set run.devices = 1, or calibration.folds = 0")
         if self.optim.thaw_stages and self.run.devices > 1:
