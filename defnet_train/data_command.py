@@ -84,7 +84,7 @@ def check(
             keys,
             "pixels" if decode else "headers",
             lambda count: progress.advance(task, count),
-            whole_run=named or is_file,
+            run=config if named or is_file else None,
         )
     console = Console()
     console.print(_table(report))
@@ -135,6 +135,7 @@ def _row(found: SetReport) -> tuple[str, ...]:
 
 def _remarks(report: DataReport) -> list[str]:
     lines = [f"{found.name}: {note}" for found in report.sets for note in found.notes]
+    lines += [f"note: {note}" for note in report.notes]
     lines += [f"cannot be read: {example}" for found in report.sets for example in found.unreadable_examples]
     lines += [f"cannot be used: {error}" for error in report.errors[1:]]
     return lines
