@@ -99,9 +99,11 @@ def check(
 
 
 def _table(report: DataReport) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{report.root}, {_split(report)}", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    title = escape(f"{report.root}, {_split(report)}")
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("data set", no_wrap=True)
     for header in ("photos", "groups", "scores", "train/val/test", "scenes", "distortions"):
         table.add_column(header, justify="right", no_wrap=True)

@@ -187,6 +187,14 @@ def test_the_command_takes_a_csv_file_alone(app: typer.Typer, tmp_path: Path) ->
     assert "17/17/16" in result.stdout
 
 
+def test_brackets_in_a_folder_are_no_markup(app: typer.Typer, tmp_path: Path) -> None:
+    folder = tmp_path / "b[" / "x]"
+    folder.mkdir(parents=True)
+    write_different_photos(folder, 50)
+    result = CliRunner().invoke(app, ["data", "check", str(folder / "my.csv")], catch_exceptions=False)
+    assert "35/5/10" in result.stdout
+
+
 def test_a_file_that_a_run_would_refuse_is_no_success(app: typer.Typer, tmp_path: Path) -> None:
     write_different_photos(tmp_path)
     wanted = "only 1 rated photos in the val part of 10; 5 are needed: add photos"
