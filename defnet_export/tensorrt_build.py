@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import tempfile
 import threading
 import time
@@ -67,7 +68,7 @@ class BuildReport:
             f"built in {self.seconds:.0f} s{half}{graph}",
             *([self.cache_note] if self.cache_note else []),
             f"agrees with {model.name}: {self.verdict.summary()}; score a folder with: defnet score FOLDER --model "
-            f"{self.path} --out results.csv",
+            f"{shlex.quote(str(self.path))} --out results.csv",
         ]
 
 
@@ -120,7 +121,8 @@ def build_engine(
     folder = folder or model.parent
     target = folder / _name(artifact, machine, precision, options)
     if target.exists() and not options.overwrite:
-        raise UsageError(f"{target} exists; score with it: defnet score FOLDER --model {target}; or add --overwrite")
+        typed = shlex.quote(str(target))
+        raise UsageError(f"{target} exists; score with it: defnet score FOLDER --model {typed}; or add --overwrite")
     with (
         BuildLog(options.build_log) as log,
         tempfile.TemporaryDirectory(dir=folder, prefix=".engine-") as scratch,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -81,7 +82,8 @@ def _verdicts(artifact: Artifact) -> tuple[Verdict | None, Verdict | None]:
 
 def as_table(artifact: Artifact) -> Table:
     """The same for a person, one line a fact."""
-    table = Table(title=f"{artifact.name}, {artifact.size / 1e6:.1f} MB", title_justify="left", show_header=False)
+    title = escape(f"{artifact.name}, {artifact.size / 1e6:.1f} MB")
+    table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     rows: dict[str, object] = {"sha256": artifact.sha256, "contract fingerprint": artifact.contract.fingerprint}

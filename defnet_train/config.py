@@ -54,8 +54,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _at_least("data", self, session=1, crops=1)
-        if not self.synthetic_levels or not set(self.synthetic_levels) <= {1, 2, 3, 4, 5}:
-            raise UsageError(f"data.synthetic_levels = {list(self.synthetic_levels)}: levels are 1 to 5")
+        levels = set(self.synthetic_levels)
+        if not levels or not levels <= {1, 2, 3, 4, 5} or len(levels) < len(self.synthetic_levels):
+            raise UsageError(f"data.synthetic_levels = {list(self.synthetic_levels)}: levels are 1 to 5, each once")
         if not all(0.25 <= scale <= 4 for scale in self.scales):
             raise UsageError(f"data.scales = {list(self.scales)}: factors from 0.25 to 4, such as [0.72, 1.45]")
         ends = self.csv_range
@@ -245,6 +246,9 @@ class TrainConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
+        largest = 2**32 - 1 - self.calibration.folds  # Each fold adds its number.
+        if not 0 <= self.seed <= largest:
+            raise UsageError(f"seed = {self.seed} must be from 0 to {largest}")
         if self.calibration.folds and self.run.devices > 1:
             raise UsageError("calibration.folds trains in one process; set run.devices = 1, or calibration.folds = 0")
         if self.optim.thaw_stages and self.run.devices > 1:

@@ -23,7 +23,8 @@ from defnet_train.datasets.catalog import RELEASES
 from defnet_train.datasets.release import Contents
 from defnet_train.readers import read_contents, refuse_missing, refuse_shared_folders
 from defnet_train.records import ImageRecord
-from defnet_train.run_data import FEWEST_RATED, too_few
+from defnet_train.run_data import FEWEST_RATED, divide, why_refused
+from defnet_train.run_notes import run_notes
 from defnet_train.splits import FRACTIONS, split
 
 Look = Literal["names", "headers", "pixels"]
@@ -81,13 +82,15 @@ class DataReport:
     sets: tuple[SetReport, ...]
     elsewhere: tuple[str, ...] = ()
     """Names of data sets that were not asked for and are not there."""
-    too_few: str = ""
+    notes: tuple[str, ...] = ()
+    """What is out of the ordinary of a run on all of them, and does not stop it."""
+    refused: str = ""
     """Why a run on data sets that can all be used would be refused; empty: it would not, or nobody asked."""
 
     @property
     def errors(self) -> tuple[str, ...]:
         """One line for every data set that cannot be used, or for all of them together."""
-        return (*(found.error for found in self.sets if found.error), *([self.too_few] if self.too_few else []))
+        return (*(found.error for found in self.sets if found.error), *([self.refused] if self.refused else []))
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -107,9 +110,9 @@ def check_data(
 
     Raises:
         UsageError: If a data set is unknown.
-        DatasetError: If a data set cannot be used; names file and line.
+        DatasetError: If a data set cannot be used, naming file and line, or all together hold too little.
     """
-    report = inspect_data(config.data, root, tuple(config.data.sets), look, progress)
+    report = inspect_data(config.data, root, tuple(config.data.sets), look, progress, run=config)
     if report.errors:
         raise DatasetError(report.errors[0])
     return report
@@ -129,7 +132,7 @@ def inspect_data(
     look: Look = "headers",
     progress: Callable[[int], None] = lambda _: None,
     *,
-    whole_run: bool = False,
+    run: TrainConfig | None = None,
 ) -> DataReport:
     """Look at data sets; what is wrong with one becomes its `SetReport.error`.
 
@@ -139,21 +142,26 @@ def inspect_data(
         keys: The data sets to look at.
         look: How closely to look at photos.
         progress: Called with the number of photos done since the last call.
-        whole_run: These are all data sets of a run: too few photos in one of its parts are an error.
+        run: These are all data sets of this run: what `run_data.load_data` would refuse of it is an error.
 
     Raises:
         UsageError: If a data set is unknown.
     """
-    reports = []
+    reports, records = [], []
     folders: dict[Path, str] = {}
     for key in keys:
         try:
             found = _read(key, root, config)
             refuse_shared_folders(folders, key, found.folder)
             reports.append(_report(key, found, config, look, progress))
+            records += found.records
         except DatasetError as error:
             name = RELEASES[key].name if key in RELEASES else key
             reports.append(SetReport(key=key, name=name, error=str(error)))
+    refused, notes = "", []
+    if run and not any(found.error for found in reports):
+        data = divide(records, config.session)
+        refused, notes = why_refused(data, keys), run_notes(run, data)
     elsewhere = tuple(r.name for key, r in RELEASES.items() if key not in keys and not r.suspected(root))
     return DataReport(
         root=str(root),
@@ -162,19 +170,9 @@ def inspect_data(
         look=look,
         sets=tuple(reports),
         elsewhere=elsewhere,
-        too_few=_too_few(reports) if whole_run else "",
+        notes=tuple(notes),
+        refused=refused,
     )
-
-
-def _too_few(reports: Sequence[SetReport]) -> str:
-    if any(found.error for found in reports):
-        return ""
-    photos = sum(found.photos for found in reports)
-    for place, part in enumerate(FRACTIONS):
-        rated = sum(found.split[place] for found in reports if found.rated)
-        if rated < FEWEST_RATED:
-            return too_few(rated, f"in the {part} part of {photos}", [found.key for found in reports])
-    return ""
 
 
 def _read(key: str, root: Path, config: DataConfig) -> Contents:

@@ -84,7 +84,7 @@ def check(
             keys,
             "pixels" if decode else "headers",
             lambda count: progress.advance(task, count),
-            whole_run=named or is_file,
+            run=config if named or is_file else None,
         )
     console = Console()
     console.print(_table(report))
@@ -99,9 +99,11 @@ def check(
 
 
 def _table(report: DataReport) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{report.root}, {_split(report)}", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    title = escape(f"{report.root}, {_split(report)}")
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("data set", no_wrap=True)
     for header in ("photos", "groups", "scores", "train/val/test", "scenes", "distortions"):
         table.add_column(header, justify="right", no_wrap=True)
@@ -135,6 +137,7 @@ def _row(found: SetReport) -> tuple[str, ...]:
 
 def _remarks(report: DataReport) -> list[str]:
     lines = [f"{found.name}: {note}" for found in report.sets for note in found.notes]
+    lines += [f"note: {note}" for note in report.notes]
     lines += [f"cannot be read: {example}" for found in report.sets for example in found.unreadable_examples]
     lines += [f"cannot be used: {error}" for error in report.errors[1:]]
     return lines

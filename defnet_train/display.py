@@ -35,7 +35,7 @@ class Display:
         self._console = console or Console(stderr=True)
         self._plain, self._every = not self._console.is_terminal, every
         self._bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             console=self._console,
@@ -67,7 +67,7 @@ class Display:
         self._below.plain = ""
         if self._plain and not name.startswith("epoch"):
             self._told = time.monotonic()
-            self._console.print(name, highlight=False)
+            self._console.print(name, highlight=False, markup=False, soft_wrap=True)
 
     def advance(self, count: int = 1) -> None:
         """See `listener.Listener`."""
@@ -111,4 +111,4 @@ class Display:
             line = f"{self._name}: {self._done} of {self._total}"
             if self._figures:
                 line += f"; {self._figures}"
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -61,6 +62,8 @@ def evaluate(
     if part not in ("train", "val", "test", "all"):
         raise UsageError(f"--part {part}: choose one of train, val, test, all")
     named = tuple(key.strip() for key in sets.split(",") if key.strip()) if sets else ()
+    if twice := [key for key, count in Counter(named).items() if count > 1]:
+        raise UsageError(f"--sets {sets}: {twice[0]} is named twice; name it once")
     if data.is_file() and named not in ((), ("csv",)):
         raise UsageError(f"--sets {sets}: {data} is one file of your own photos; leave it out, or name a data folder")
     from defnet_train import measuring
@@ -111,7 +114,8 @@ def _print(found: list[Evaluation]) -> None:
         variants.setdefault(variant_of(str(evaluation.model), config), []).append(evaluation)
     for group in variants.values():
         columns = {name: dict(evaluation.figures) for name, evaluation in zip(_names(group), group, strict=True)}
-        if len(columns) > 1:
+        trained = [e.config.data.session if e.config else e.session for e in group]
+        if len(set(trained)) == len(group) > 1:  # One session counted twice would deviate too little.
             columns["mean"], deviations = over_sessions([evaluation.figures for evaluation in group])
             columns["deviation"] = {name: value for name, value in deviations.items() if not math.isnan(value)}
         print_figures(columns)

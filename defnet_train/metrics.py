@@ -14,7 +14,9 @@ Array = npt.NDArray[np.floating]
 
 
 def srcc(prediction: Array, mos: Array) -> float:
-    """Spearman rank correlation, -1 to 1."""
+    """Spearman rank correlation, -1 to 1; NaN where there is one photo, or one score for all."""
+    if np.ptp(prediction) == 0 or np.ptp(mos) == 0:
+        return float("nan")
     return float(stats.spearmanr(prediction, mos).statistic)
 
 

@@ -104,6 +104,8 @@ def data_folder(config: TrainConfig, data: Path, settings: Sequence[str] = ()) -
                 "--set 'data.sets={csv=16, koniq10k=32}'"
             )
         return own_csv.alone(config, data), data.parent
+    if data.is_file():
+        raise UsageError(f"{data} is no .csv file; rename it to .csv, with commas between columns")
     raise UsageError(f"data folder {data} not found; name a folder that holds data sets, or a .csv file")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +9,6 @@ import typer
 
 from defnet_infer.errors import UsageError
 from defnet_train.extras import require_extra
-
-COLUMNS = (
-    *("defender", "attacker", "level", "better", "worse"),
-    *("defender_better", "defender_worse", "attacker_better", "attacker_worse"),
-)
-"""Of gmad.csv: better and worse are the photos as the attacker sees them."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -73,24 +66,20 @@ def gmad(
     """
     require_extra("defnet gmad", "train", "matplotlib")
     from defnet_train.gmad import pairs
+    from defnet_train.gmad_files import refuse_to_replace, write_pairs
     from defnet_train.plots.gmad import gmad_figure
-    from defnet_train.plots.style import save
     from defnet_train.safe_write import make_folder, refuse_unwritable, writing
     from defnet_train.score_files import read_scores
 
     refuse_unwritable(out)
     if first.resolve() == second.resolve():
         raise UsageError(f"{first} is given twice; a competition needs scores of two models")
+    refuse_to_replace(out, first, second)
     names = (first.stem, second.stem) if first.stem != second.stem else (str(first), str(second))
     scores = [read_scores(path, photos) for path in (first, second)]
     found = pairs((names[0], scores[0]), (names[1], scores[1]), window=window)
     figure = gmad_figure(found, photos)
     make_folder(out)
-    with writing(out), (out / "gmad.csv").open("w", newline="", encoding="utf-8") as file:
-        save(figure, out, "gmad")
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(
-            (p.defender, p.attacker, p.level, p.better, p.worse, *p.defender_scores, *p.attacker_scores) for p in found
-        )
+    with writing(out):
+        write_pairs(out, found, figure)
     typer.echo(f"{out}: {len(found)} pairs of {len(set(scores[0]) & set(scores[1]))} photos", err=True)

@@ -69,28 +69,52 @@ def load_data(config: TrainConfig, root: Path, used: Sequence[Sequence[str]] = E
         used: Parts that are needed, in groups that count together.
 
     Raises:
-        DatasetError: From the readers, or if what is needed is too small to train or to measure on.
+        DatasetError: From the readers, or if what is needed is too small to train on, or does not differ.
     """
-    records = read_all(root, config.data)
-    chosen = split(records, config.data.session)
-    index = {id(record): i for i, record in enumerate(records)}
-    parts = {name: [index[id(r)] for r in chosen[name]] for name in PARTS}
-    data = RunData(records, parts)
-    for names in used:
-        found = sum(len(data.rated(name)) for name in names)
-        if found < FEWEST_RATED:
-            of = "altogether" if len(names) > 1 else f"in the {names[0]} part of {len(records)}"
-            raise DatasetError(too_few(found, of, tuple(config.data.sets)))
+    data = divide(read_all(root, config.data), config.data.session)
+    if reason := why_refused(data, tuple(config.data.sets), used):
+        raise DatasetError(reason)
     return data
 
 
-def too_few(found: int, of: str, keys: Sequence[str]) -> str:
-    """The line that says that a run or a measurement needs more photos.
+def divide(records: list[ImageRecord], session: int) -> RunData:
+    """Records with the part that each belongs to.
+
+    Raises:
+        DatasetError: If a given split tears a group apart.
+    """
+    chosen = split(records, session)
+    index = {id(record): i for i, record in enumerate(records)}
+    return RunData(records, {name: [index[id(r)] for r in chosen[name]] for name in PARTS})
+
+
+def why_refused(data: RunData, keys: Sequence[str], used: Sequence[Sequence[str]] = EACH_PART) -> str:
+    """The line that says why photos cannot be trained or measured on; empty if they can.
 
     Args:
-        found: Rated photos there are.
-        of: Where, in words.
+        data: The photos and their parts.
         keys: Data sets that were read.
+        used: Parts that are needed, in groups that count together.
     """
     more = "" if tuple(keys) == (own_csv.KEY,) else ", or data sets with --set data.sets"
-    return f"only {found} rated photos {of}; {FEWEST_RATED} are needed: add photos{more}"
+    for names in used:
+        rated = data.at([i for name in names for i in data.rated(name)])
+        of = "altogether" if len(names) > 1 else f"in the {names[0]} part of {len(data.records)}"
+        if len(rated) < FEWEST_RATED:
+            return f"only {len(rated)} rated photos {of}; {FEWEST_RATED} are needed: {_what_to_add(data, keys)}{more}"
+        scores = {(r.dataset, r.target) for r in rated}  # A correlation is within a data set.
+        if tuple(names) != ("train",) and len(scores) == len({r.dataset for r in rated}):
+            given = any(record.part for record in rated)
+            other = "deal them out otherwise in the column `split`" if given else "take another --set data.session"
+            alike = f"all {len(rated)} rated photos {of} have one score"
+            return f"{alike}, so nothing can be measured: {other}, or add photos"
+    return ""
+
+
+def _what_to_add(data: RunData, keys: Sequence[str]) -> str:
+    dealt = [record for record in data.records if record.target is not None and not record.part]
+    groups = len({(record.dataset, record.group) for record in dealt})
+    if groups == len(dealt):
+        return "add photos"
+    column = ", or fill the column `split`" if own_csv.KEY in keys else ""
+    return f"the photos lie in {groups} groups, which a split keeps whole: add groups{column}"

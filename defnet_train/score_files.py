@@ -28,7 +28,7 @@ def read_scores(path: Path, photos: Path) -> dict[str, float]:
 
     Raises:
         UsageError: If a path does not exist or the file is of another kind.
-        DatasetError: If it has no such columns, a score is not a number, or a photo is not in the folder.
+        DatasetError: If it has no such columns, a score is not a number, or a photo is not in the folder or has two.
     """
     if not path.is_file():
         folder, out = shlex.quote(str(photos)), shlex.quote(str(path))
@@ -43,6 +43,7 @@ def read_scores(path: Path, photos: Path) -> dict[str, float]:
     by_name = {Path(name).name: name for name in below if counts[Path(name).name] == 1}
     inside = set(below)
     scores = {}
+    first: dict[str, tuple[int, dict[str, Any]]] = {}
     for line, row in _rows(path):
         if (value := row["score"]) in (None, ""):
             continue
@@ -57,8 +58,17 @@ def read_scores(path: Path, photos: Path) -> dict[str, float]:
         key = next((candidate for candidate in candidates if candidate in inside), None)
         if key is None:
             raise DatasetError(f"{path}, line {line}: {name} is not in {photos}; pass its folder with --photos")
+        if key in first:
+            raise DatasetError(f"{path}, line {line}: {_scored_twice(key, *first[key], row)}")
+        first[key] = line, row
         scores[key] = score
     return scores
+
+
+def _scored_twice(name: str, line: int, before: dict[str, Any], now: dict[str, Any]) -> str:
+    models = before.get("model"), now.get("model")
+    advice = f"keep the rows of {models[0]} or of {models[1]}" if models[0] != models[1] else "keep one row a photo"
+    return f"{name} is scored twice, first in line {line}; {advice}"
 
 
 def _relative(path: Path, root: Path) -> str | None:
@@ -81,6 +91,6 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             try:
                 found = json.loads(text)
-                yield line, {"path": found["path"], "score": found["score"]}
+                yield line, {"path": found["path"], "score": found["score"], "model": found.get("model")}
             except (ValueError, KeyError, TypeError) as error:
                 raise DatasetError(f"{path}, line {line}: not an object with path and score") from error

@@ -16,7 +16,8 @@ def split(records: Sequence[ImageRecord], session: int) -> dict[Part, list[Image
     """Split every data set by group; the same session number gives the same split on every machine.
 
     Fractions are of groups, rounded; order inside a part is that of `records`. The split depends on the groups
-    present, not on the order of the records. A data set whose records say their part keeps that.
+    present, not on the order of the records. From three groups on, every part has one. A data set whose records say
+    their part keeps that.
 
     Args:
         records: Records of one or more data sets.
@@ -41,6 +42,8 @@ def split(records: Sequence[ImageRecord], session: int) -> dict[Part, list[Image
         order = np.random.default_rng([session, *dataset.encode()]).permutation(len(groups))
         val_start = round(FRACTIONS["train"] * len(groups))
         test_start = round((FRACTIONS["train"] + FRACTIONS["val"]) * len(groups))
+        if len(groups) >= 3 and val_start == test_start:
+            val_start -= 1  # Rounding leaves no validation group of 3, 4, 5 and 8.
         for rank, index in enumerate(order):
             part: Part = "train" if rank < val_start else "val" if rank < test_start else "test"
             part_of[dataset, groups[index]] = part

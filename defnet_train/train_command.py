@@ -140,10 +140,14 @@ def _print_plan(config: TrainConfig, data: Path, init: Path | None, *, resume: b
     from defnet_train.initial_weights import starting_weights
     from defnet_train.plan import lines, make_plan
     from defnet_train.run_data import load_data
+    from defnet_train.run_notes import run_notes
 
     if not resume:
         starting_weights(init, config)
-    typer.echo("\n".join(lines(make_plan(config, load_data(config, data)))))
+    found = load_data(config, data)
+    typer.echo("\n".join(lines(make_plan(config, found))))
+    for note in run_notes(config, found):
+        typer.echo(f"note: {note}", err=True)
 
 
 def _run(config: TrainConfig, data: Path, out: Path, device: str, *, resume: bool, init: Path | None) -> None:
@@ -201,9 +205,9 @@ def _check(config: TrainConfig, data: Path) -> None:
     """What `defnet data check` does: every photo's header, before any time of a GPU is spent."""
     from defnet_train.data_check import check_data
 
-    for found in check_data(config, data).sets:
-        for note in found.notes:
-            typer.echo(f"note: {found.name}: {note}", err=True)
+    report = check_data(config, data)
+    for note in [f"{found.name}: {note}" for found in report.sets for note in found.notes] + list(report.notes):
+        typer.echo(f"note: {note}", err=True)
 
 
 @contextmanager

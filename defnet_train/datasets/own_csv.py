@@ -22,6 +22,7 @@ from defnet_train.labels import DISTORTION_IDS, SCENE_IDS, Labels
 from defnet_train.records import Part
 
 KEY = "csv"
+HEADER = "write the header path,mos with commas between columns"
 SCENE_SEPARATOR = "|"
 _DISTORTION_NAMES = {**DISTORTION_IDS, **{name.lower(): i for i, name in enumerate(DISTORTIONS)}}
 
@@ -49,7 +50,7 @@ def read_csv(config: DataConfig, root: Path) -> Contents:
     if not path.is_file():
         raise DatasetError(f"{path} not found; data.csv names a CSV file with the columns path and mos")
     folder = root / config.csv_root if config.csv_root else path.parent
-    entries = [_rated(row, where, folder) for where, row in text_rows(path, ("path", "mos"))]
+    entries = [_rated(row, where, folder) for where, row in text_rows(path, ("path", "mos"), advice=HEADER)]
     if not entries:
         raise DatasetError(f"{path} rates no photo")
     refuse_duplicates(entries)

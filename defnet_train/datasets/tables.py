@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from scipy.io import loadmat
 from defnet_infer.errors import DatasetError
 
 Cell = str | float | None
+ANOTHER_VERSION = "is this another version of the file?"
 
 
 def required(path: Path) -> Path:
@@ -53,23 +55,26 @@ def number(cell: object, where: str, what: str) -> float:
     return value
 
 
-def text_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[tuple[str, dict[str, str]]]:
+def text_rows(
+    path: Path, columns: Sequence[str], delimiter: str = ",", advice: str = ANOTHER_VERSION
+) -> Iterator[tuple[str, dict[str, str]]]:
     """Rows of a text table with a header, each with its place.
 
     Args:
         path: UTF-8 file, with or without a byte-order mark.
         columns: Those that must be there; others come along.
         delimiter: Between cells.
+        advice: What to think or do of a file that lacks a column.
 
     Raises:
-        DatasetError: If the file is missing, not text, lacks a column, or a row is too short.
+        DatasetError: If the file is missing, not text, lacks a column or has one twice, or a row is too long.
     """
     try:
         with required(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, delimiter=delimiter, restval="")
             present = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = present
-            _refuse_missing(path, "line 1", columns, present)
+            _refuse_header(path, columns, present, advice)
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
                 if None in row:
@@ -101,7 +106,7 @@ def headed_rows(path: Path, columns: Sequence[str], sheet: str = "") -> Iterator
                 if any(cell not in ("", None) for cell in found.values()):
                     yield where, found
             return
-    raise DatasetError(f"{path}: no row with the columns {', '.join(columns)}; is this another version of the file?")
+    raise DatasetError(f"{path}: no row with the columns {', '.join(columns)}; {ANOTHER_VERSION}")
 
 
 def sheet_rows(path: Path, sheet: str = "") -> list[tuple[str, list[Cell]]]:
@@ -136,7 +141,7 @@ def matlab_array(path: Path, variable: str) -> np.ndarray:
         raise DatasetError(f"{path} cannot be read ({error}); copy it again from the release") from error
     if variable not in variables:
         held = ", ".join(name for name in variables if not name.startswith("__"))
-        raise DatasetError(f"{path} holds {held or 'nothing'}, not {variable}; is this another version of the file?")
+        raise DatasetError(f"{path} holds {held or 'nothing'}, not {variable}; {ANOTHER_VERSION}")
     return variables[variable].ravel()
 
 
@@ -145,10 +150,10 @@ def matlab_texts(path: Path, variable: str) -> list[str]:
     return [str(cell.item()) for cell in matlab_array(path, variable)]
 
 
-def _refuse_missing(path: Path, where: str, columns: Sequence[str], present: Sequence[str]) -> None:
+def _refuse_header(path: Path, columns: Sequence[str], present: Sequence[str], advice: str) -> None:
     missing = [column for column in columns if column not in present]
     if missing:
-        raise DatasetError(
-            f"{path}, {where}: no column {', '.join(missing)} (there are: {', '.join(present) or 'none'}); "
-            "is this another version of the file?"
-        )
+        there = ", ".join(present) or "none"
+        raise DatasetError(f"{path}, line 1: no column {', '.join(missing)} (there are: {there}); {advice}")
+    if twice := [name for name, count in Counter(present).items() if name and count > 1]:
+        raise DatasetError(f"{path}, line 1: more than one column {', '.join(twice)}; keep one of them")

@@ -6,6 +6,7 @@ marker or line, so that a figure survives a gray printer.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import matplotlib as mpl
@@ -24,6 +25,7 @@ SETTINGS = {
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "legend.frameon": False,
+    "text.parse_math": False,  # names of photos and models may hold dollar signs, which mean nothing
     "svg.fonttype": "none",  # text stays text: searchable, and in the reader's font
     "svg.hashsalt": "defnet",  # the same figure gives the same bytes
 }
@@ -47,9 +49,11 @@ def panels(count: int, columns: int = 3, title: str = "") -> tuple[Figure, list[
 
 @in_house_style
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write NAME.png and NAME.svg; the folder is made."""
+    """Write NAME.png and NAME.svg; the folder is made. Letters that the font lacks are boxes in the PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-    figure.savefig(paths[0], dpi=150)
-    figure.savefig(paths[1], metadata={"Date": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from ")
+        figure.savefig(paths[0], dpi=150)
+        figure.savefig(paths[1], metadata={"Date": None})
     return paths

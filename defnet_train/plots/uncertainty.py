@@ -11,6 +11,9 @@ from defnet_train.metrics import Array
 from defnet_train.plots.style import BLUE, GRAY, GREEN, ORANGE, in_house_style, panels
 from defnet_train.uncertainty import LEVELS, reliability, sparsification, total_variance
 
+LEAST_SPAN = 0.05
+"""Of predicted deviations, in their mean: below it they are shown as what they are, alike, and are not sorted."""
+
 
 @in_house_style
 def uncertainty_figure(name: str, outputs: Mapping[str, Array], target: Array) -> Figure:
@@ -50,8 +53,13 @@ def uncertainty_figure(name: str, outputs: Mapping[str, Array], target: Array) -
 
     deviation = np.sqrt(variance)
     errors.scatter(deviation, error, s=9, color=BLUE, alpha=0.4, linewidths=0, label="photo")
-    middles, means = binned(deviation, error)
-    errors.plot(middles, means, "s-", color=ORANGE, markersize=4, linewidth=1.4, label="mean of a tenth of them")
+    least, middle = LEAST_SPAN * deviation.mean(), (deviation.min() + deviation.max()) / 2
+    if np.ptp(deviation) >= least:
+        middles, means = binned(deviation, error)
+        errors.plot(middles, means, "s-", color=ORANGE, markersize=4, linewidth=1.4, label="mean of a tenth of them")
+    else:
+        errors.set_xlim(middle - least / 2, middle + least / 2)
+    errors.ticklabel_format(axis="x", useOffset=False)
     errors.set(xlabel="predicted deviation", ylabel="|fused score - opinion|", title="error against uncertainty")
     errors.set_ylim(0, 1.3 * error.max())
     errors.legend(loc="upper left", fontsize=7.5)

@@ -190,6 +190,11 @@ def test_info_shows_every_metadata_entry_and_the_rule(tiny_model: Path, capfd: p
     assert data["metadata"]["defnet.training_data"] == "none [made by a test]"
 
 
+def test_info_takes_brackets_in_a_name_for_no_markup(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert defnet("info", write_tiny_model(tmp_path / "[bold]a.onnx")) == 0
+    assert "[bold]a.onnx, 0." in capfd.readouterr().out
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "defnet_infer.cli", *arguments], capture_output=True, text=True)
 

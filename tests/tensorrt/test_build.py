@@ -15,7 +15,7 @@ from defnet_export.tensorrt_build import BuildReport, build_engine
 from defnet_export.tensorrt_options import BuildOptions
 from defnet_infer.artifact import Artifact
 from defnet_infer.engine_file import BatchRange, read_record, sidecar_path
-from defnet_infer.errors import GateError
+from defnet_infer.errors import GateError, UsageError
 from defnet_infer.sessions import Outputs
 from defnet_infer.sessions.onnxruntime import OnnxRuntimeSession
 from tests.tensorrt.fakes import Cuda, TensorRt
@@ -57,6 +57,16 @@ def test_an_engine_is_built_for_its_range_of_batches_in_whole_float32_and_kept_w
     assert report.cuda_graph
     assert read_record(report.path).parity["verdict"]["passed"]
     assert set(model.parent.iterdir()) == {model, report.path, sidecar_path(report.path)}
+
+
+def test_a_path_with_spaces_is_quoted_in_commands(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spaced = model.parent / "my models" / "tiny.onnx"
+    spaced.parent.mkdir()
+    model.rename(spaced)
+    report = build(spaced, monkeypatch)
+    assert f"--model '{report.path}' --out" in report.lines(spaced)[-1]
+    with pytest.raises(UsageError, match=f"--model '{report.path}'; or add"):
+        build(spaced, monkeypatch)
 
 
 def test_an_engine_that_disagrees_with_its_file_is_not_kept(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

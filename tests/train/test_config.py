@@ -77,6 +77,8 @@ def test_the_last_of_two_settings_counts() -> None:
         ("optim.epochs=true", "optim.epochs = True is not of type int"),
         ("optim.encoder_lr=fast", "is not of type float"),
         ("optim.freeze_trunk=1", "optim.freeze_trunk = 1 is not of type bool"),
+        ("seed=-1", "seed = -1 must be from 0 to 4294967295"),
+        ("seed=4294967296", "must be from 0 to 4294967295"),
         ("optim.schedule=linear", "choose one of 'liqe_cyclic', 'cosine', 'constant'"),
         ("optim=5", "'optim' must be a table"),
         ("seed.x=5", "'seed' is not a table"),
@@ -161,3 +163,9 @@ def test_the_batch_of_the_paper_is_six_data_sets_in_its_order() -> None:
     sets = load_config("paper").data.sets
     assert list(sets) == ["live", "csiq", "bid", "clive", "koniq10k", "kadid10k"]
     assert list(sets.values()) == [4, 4, 4, 4, 16, 16]
+
+
+def test_folds_leave_room_for_the_seeds_that_they_add() -> None:
+    assert load_config("paper", ["seed=4294967287", "calibration.folds=8"]).seed == 2**32 - 9
+    with pytest.raises(UsageError, match="seed = 4294967288 must be from 0 to 4294967287"):
+        load_config("paper", ["seed=4294967288", "calibration.folds=8"])

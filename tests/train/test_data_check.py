@@ -129,8 +129,11 @@ def test_one_broken_data_set_does_not_hide_another(tmp_path: Path) -> None:
 
 
 def test_checking_a_run_stops_at_what_would_break_it(tmp_path: Path) -> None:
+    write_different_photos(tmp_path, 50)
+    assert check_data(config("data.sets={csv = 4}", "data.csv=my.csv"), tmp_path).sets[0].photos == 50
     write_bid(tmp_path)
-    assert check_data(config("data.sets={bid = 4}"), tmp_path).sets[0].photos == 5
+    with pytest.raises(DatasetError, match="only 3 rated photos in the train part of 5"):
+        check_data(config("data.sets={bid = 4}"), tmp_path)
     with pytest.raises(DatasetError, match=r"KonIQ-10k: .*csv not found"):
         check_data(config("data.sets={bid = 4, koniq10k = 4}"), tmp_path)
     with pytest.raises(UsageError, match="unknown data set 'koniq'"):
@@ -138,10 +141,10 @@ def test_checking_a_run_stops_at_what_would_break_it(tmp_path: Path) -> None:
 
 
 def test_every_photo_is_reported_as_progress(tmp_path: Path) -> None:
-    write_bid(tmp_path)
+    write_different_photos(tmp_path, 50)
     done: list[int] = []
-    check_data(config("data.sets={bid = 4}"), tmp_path, progress=done.append)
-    assert sum(done) == 5
+    check_data(config("data.sets={csv = 4}", "data.csv=my.csv"), tmp_path, progress=done.append)
+    assert sum(done) == 50
 
 
 @pytest.fixture
@@ -174,12 +177,22 @@ def test_the_command_takes_a_csv_file_alone(app: typer.Typer, tmp_path: Path) ->
     assert "35/5/10" in result.stdout
     assert "not here" not in result.stdout, "one file was asked for"
     assert "generated split 1" in result.stdout
+    assert "note: no training photo has a scene or distortion label" in result.stdout
+    assert "note: 5 validation photos promise an interval of 83 %, not 95 %" in result.stdout
     rows = [f"{i}.png,{i},{('train', 'val', 'test')[i % 3]}" for i in range(50)]
     (tmp_path / "my.csv").write_text("\n".join(["path,mos,split", *rows]) + "\n")
     result = CliRunner().invoke(app, ["data", "check", str(tmp_path / "my.csv")])
     assert "the split of the file" in result.stdout
     assert "generated" not in result.stdout
     assert "17/17/16" in result.stdout
+
+
+def test_brackets_in_a_folder_are_no_markup(app: typer.Typer, tmp_path: Path) -> None:
+    folder = tmp_path / "b[" / "x]"
+    folder.mkdir(parents=True)
+    write_different_photos(folder, 50)
+    result = CliRunner().invoke(app, ["data", "check", str(folder / "my.csv")], catch_exceptions=False)
+    assert "35/5/10" in result.stdout
 
 
 def test_a_file_that_a_run_would_refuse_is_no_success(app: typer.Typer, tmp_path: Path) -> None:

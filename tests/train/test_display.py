@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from defnet_infer.wording import duration
 from defnet_train.display import Display
+from defnet_train.figure_tables import print_figures, print_parts
 from defnet_train.listener import StepReport
 
 
@@ -51,3 +53,19 @@ def test_a_terminal_shows_the_figures_beside_the_bar() -> None:
 
 def test_a_wait_is_given_in_a_unit_that_fits() -> None:
     assert [duration(s) for s in (3.4, 89, 600, 7200)] == ["3 s", "89 s", "10 min", "2.0 h"]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_brackets_in_a_path_are_shown_as_they_are(terminal: bool) -> None:
+    text = io.StringIO()
+    with Display(every=0, console=Console(file=text, width=200, force_terminal=terminal)) as display:
+        display.stage("scoring with b[/x]/best[1].safetensors", 2)
+        display.advance()
+    assert "scoring with b[/x]/best[1].safetensors" in text.getvalue()
+
+
+def test_brackets_in_tables_of_figures_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    print_figures({"b[/x]": {"srcc": 0.5}}, title="Agreement [/b]")
+    print_parts({"[red]": {"srcc": 0.5}}, title="By set of [/c]")
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("b[/x]", "Agreement [/b]", "[red]", "By set of [/c]"))

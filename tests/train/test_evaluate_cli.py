@@ -1,19 +1,19 @@
-"""`defnet evaluate`, `calibrate`, `tables` and `gmad` as they are typed."""
+"""`defnet evaluate`, `calibrate` and `tables` as they are typed, and `gmad` typed wrong."""
 
 from __future__ import annotations
 
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import typer
-from PIL import Image
 from typer.testing import CliRunner
 
 from defnet_infer.errors import CheckpointError, DefnetError, UsageError
-from defnet_train.checkpoint import load_checkpoint
+from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.cli import add_commands
 from tests.train.conftest import Run
 
@@ -28,7 +28,11 @@ def app() -> typer.Typer:
 def test_two_sessions_of_a_recipe_get_their_mean_and_a_folder_for_tables(
     app: typer.Typer, smoke_run: Run, tmp_path: Path
 ) -> None:
-    other = Path(shutil.copytree(smoke_run.out, tmp_path / "again"))
+    other = tmp_path / "second" / "best.safetensors"
+    other.parent.mkdir()
+    model, info = load_checkpoint(smoke_run.out / "best.safetensors")
+    second = replace(info.config, data=replace(info.config.data, session=2))
+    save_checkpoint(other, model, second, info.record)
     arguments = ["evaluate", str(smoke_run.out), str(other), "--data", str(smoke_run.release.root)]
     result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out")], catch_exceptions=False)
     assert result.exit_code == 0
@@ -36,7 +40,7 @@ def test_two_sessions_of_a_recipe_get_their_mean_and_a_folder_for_tables(
     assert "deviation" in result.stdout
     assert "By distortion type of clive" in result.stdout
     entries = json.loads((tmp_path / "out" / "evaluation.json").read_text())["evaluations"]
-    assert [entry["session"] for entry in entries] == [1, 1]
+    assert [entry["session"] for entry in entries] == [1, 2]
     assert (tmp_path / "out" / "model-2" / "scatter.svg").is_file()
     made = CliRunner().invoke(
         app, ["tables", str(tmp_path / "out"), "--out", str(tmp_path / "tables")], catch_exceptions=False
@@ -44,27 +48,8 @@ def test_two_sessions_of_a_recipe_get_their_mean_and_a_folder_for_tables(
     assert made.exit_code == 0
     assert len(list((tmp_path / "tables").glob("*.md"))) == len(list((tmp_path / "tables").glob("*.csv"))) == 7
     with (tmp_path / "tables" / "8-cost.csv").open(newline="") as file:
-        counts = {row["model"]: row for row in csv.DictReader(file)}["smoke (1 session)"]
+        counts = {row["model"]: row for row in csv.DictReader(file)}["smoke (2 sessions)"]
     assert counts["heads"] == "684", "18 of quality, 270 of scenes, 396 of distortions"
-
-
-def test_gmad_writes_pairs_and_pictures(app: typer.Typer, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for i in range(6):
-        Image.new("RGB", (40, 30), (40 * i, 0, 0)).save(photos / f"{i}.png")
-    for name, scores in (("a", (1, 2, 3, 4, 5, 6)), ("b", (6, 1, 5, 2, 4, 3))):
-        lines = ["path,score", *(f"{i}.png,{s}" for i, s in enumerate(scores))]
-        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
-    both = [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
-    arguments = ["gmad", *both, "--photos", str(photos), "--out", str(tmp_path / "out")]
-    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
-    with (tmp_path / "out" / "gmad.csv").open(newline="") as file:
-        first = next(csv.DictReader(file))
-    assert (first["defender"], first["attacker"]) == ("a", "b")
-    assert (first["better"], first["worse"]) == ("0.png", "1.png"), "neighbours for a, six and one for b"
-    assert float(first["attacker_better"]) - float(first["attacker_worse"]) == 5
-    assert (tmp_path / "out" / "gmad.svg").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(
@@ -72,6 +57,7 @@ def test_gmad_writes_pairs_and_pictures(app: typer.Typer, tmp_path: Path) -> Non
     [
         (["evaluate", "best.safetensors"], "no data folder"),
         (["evaluate", "best.safetensors", "--data", "x", "--part", "tests"], "choose one of train, val, test, all"),
+        (["evaluate", "best.safetensors", "--data", "x", "--sets", "bid,bid"], "--sets bid,bid: bid is named twice"),
         (["evaluate", "best.safetensors", "--data", "x"], r"checkpoint best.safetensors not found; train one"),
         (["evaluate", "model.onnx", "--data", "x"], r"model.onnx"),
         (["calibrate", "best.safetensors"], "no data folder"),
@@ -119,6 +105,12 @@ def test_other_data_sets_than_the_file_that_is_given_are_refused(app: typer.Type
     result = CliRunner().invoke(app, ["evaluate", "x", "--data", str(tmp_path / "my.csv"), "--sets", "tid2013"])
     assert isinstance(result.exception, UsageError)
     assert "is one file of your own photos; leave it out" in str(result.exception)
+
+
+def test_one_session_measured_twice_has_no_deviation(app: typer.Typer, smoke_run: Run) -> None:
+    both = [str(smoke_run.out), str(smoke_run.out / ".." / smoke_run.out.name)]
+    result = CliRunner().invoke(app, ["evaluate", *both, "--data", str(smoke_run.release.root)], catch_exceptions=False)
+    assert "deviation" not in result.stdout
 
 
 def test_a_folder_given_as_a_model_is_called_one(tmp_path: Path) -> None:

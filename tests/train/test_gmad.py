@@ -107,6 +107,8 @@ def test_scores_of_any_tool_are_found_below_the_folder(
         ("path,score\na.png,nan\n", r"line 2: score 'nan' is not a number"),
         ("path,score\nelsewhere/z.png,1\n", r"line 2: elsewhere/z\.png is not in .*pass its folder with --photos"),
         ("path,score\nother/c.png,1\n", r"line 2: other/c\.png is not in"),
+        ("path,score\na.png,1\nb.png,\nb.png,2\n./a.png,1\n", r"line 5: a\.png is scored twice, first in line 2; keep"),
+        ("model,path,score\nA,a.png,1\nB,a.png,1\n", r"line 3: .* first in line 2; keep the rows of A or of B"),
     ],
 )
 def test_a_score_file_that_does_not_fit_says_where(photos: Path, tmp_path: Path, text: str, message: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -105,3 +107,8 @@ def test_the_band_narrows_with_more_photos_whatever_the_scales() -> None:
     few, many = scatter_ci_width(x[:50], y[:50]), scatter_ci_width(x, y)
     assert many < 0.6 * few, "it is about the line, not about photos"
     assert scatter_ci_width(10 * x - 3, 25 * y + 7) == pytest.approx(many), "both axes are scaled to [0, 1]"
+
+
+def test_there_is_no_rank_correlation_with_one_score_for_all() -> None:
+    assert math.isnan(srcc(np.arange(5.0), np.full(5, 3.0)))
+    assert math.isnan(srcc(np.full(5, 3.0), np.arange(5.0)))

@@ -11,7 +11,7 @@ from defnet_infer.taxonomy import DISTORTIONS, SCENES
 from defnet_train.batches import targets_of
 from defnet_train.config import DataConfig
 from defnet_train.labels import Labels
-from defnet_train.readers import read_all
+from defnet_train.readers import data_folder, read_all
 from defnet_train.recipe_file import load_config
 from defnet_train.records import ImageRecord
 from defnet_train.splits import split
@@ -98,8 +98,9 @@ def test_the_file_may_bring_its_split(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["file,mos", "a.jpg,1"], r"line 1: no column path \(there are: file, mos\)"),
-        (["path;mos", "a.jpg;1"], r"line 1: no column path, mos \(there are: path;mos\)"),
+        (["file,mos", "a.jpg,1"], r"line 1: no column path \(there are: file, mos\); write the header path,mos"),
+        (["path;mos", "a.jpg;1"], r"line 1: no column path, mos \(there are: path;mos\); .* with commas between"),
+        (["path,mos,mos", "a.jpg,1,2"], "line 1: more than one column mos; keep one of them"),
         (["path,mos"], "rates no photo"),
         ([], r"line 1: no column path, mos \(there are: none\)"),
         (["path,mos", "a.jpg,1", "b.jpg,nan"], "line 3: mos 'nan' is not a number"),
@@ -134,6 +135,16 @@ def test_a_file_in_another_encoding_is_to_be_saved_again(folder: Path) -> None:
     (folder / "my.csv").write_bytes("path,mos\nü.jpg,2\n".encode("latin-1"))
     with pytest.raises(DatasetError, match=r"my\.csv is not a text table in UTF-8 .*; save it as one or copy it again"):
         read_all(folder, DataConfig(sets={"csv": 4}, csv="my.csv"))
+
+
+def test_columns_without_a_name_may_be_several(folder: Path) -> None:
+    assert len(read(folder, "path,mos,,", "a.jpg,1,,", "b.jpg,2,,")) == 2
+
+
+def test_a_file_of_another_suffix_is_to_be_renamed(folder: Path) -> None:
+    (folder / "my.tsv").write_text("path\tmos\n")
+    with pytest.raises(UsageError, match=r"my\.tsv is no \.csv file; rename it to \.csv, with commas"):
+        data_folder(load_config("smoke"), folder / "my.tsv")
 
 
 def test_paths_may_count_from_another_folder(folder: Path) -> None:

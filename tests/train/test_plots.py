@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from scipy import stats
 
@@ -80,6 +82,40 @@ def test_every_figure_can_be_drawn(tmp_path: Path) -> None:
     ):
         assert len(figure.axes) == panels, name
         assert all(path.stat().st_size > 5000 for path in save(figure, tmp_path, name))
+
+
+def test_names_may_hold_what_mathematics_is_written_with(tmp_path: Path) -> None:
+    name = r"$\no$_{日本"
+    outputs, target = drawn_outputs(60)
+    score, records = copies()
+    blurred = [i for i, record in enumerate(records) if record.kind != "noise"]
+    named = [dataclasses.replace(records[i], kind=records[i].kind and name) for i in blurred]
+    photos = [f"{name}{i}.png" for i in range(3)]
+    for photo in photos:
+        Image.new("RGB", (8, 8)).save(tmp_path / photo)
+    one, other = ({p: float(s) for p, s in zip(photos, scores, strict=True)} for scores in ((1, 2, 3), (3, 1, 2)))
+    for figure in (
+        scatter({name: points()}),
+        distribution(name, *points()),
+        uncertainty_figure(name, outputs, target),
+        level_curves(score[blurred], named),
+        gmad_figure(pairs((name, one), ("other", other)), tmp_path),
+    ):
+        assert name in save(figure, tmp_path, "figure")[1].read_text()
+
+
+def test_deviations_that_are_nearly_equal_look_so(tmp_path: Path) -> None:
+    outputs, target = drawn_outputs(60)
+    assert len(uncertainty_figure("LIVE", outputs, target).axes[2].lines) == 1
+    alike = {"aleatoric": 0.2 + 1e-6 * np.linspace(0, 1, 60), "epistemic": np.full(60, 0.05)}
+    figure = uncertainty_figure("LIVE", outputs | alike, target)
+    save(figure, tmp_path, "alike")
+    errors = figure.axes[2]
+    low, high = errors.get_xlim()
+    assert (high - low) / (high + low) * 2 == pytest.approx(0.05, rel=1e-3)
+    assert low < errors.collections[0].get_offsets()[0, 0] < high
+    assert len(errors.lines) == 0, "tenths of what is alike have no order"
+    assert errors.xaxis.get_major_formatter().get_offset() == ""
 
 
 def test_means_of_groups_of_equal_size_follow_the_order_of_x() -> None:

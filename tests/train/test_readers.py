@@ -149,6 +149,6 @@ def test_data_may_be_a_folder_or_a_csv_file_and_nothing_else(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"my\.csv is all of the data, .* --set data\.csv=my\.csv --set 'data\.sets="):
         data_folder(config, tmp_path / "my.csv", ["data.sets={csv=16, clive=16}"])
     (tmp_path / "my.txt").write_text("path,mos\n")
-    for wrong in ("my.txt", "nowhere"):
-        with pytest.raises(UsageError, match=r"not found; name a folder that holds data sets, or a \.csv file"):
+    for wrong, said in (("my.txt", "is no .csv file; rename it"), ("nowhere", "not found; name a folder that holds")):
+        with pytest.raises(UsageError, match=said):
             data_folder(config, tmp_path / wrong)

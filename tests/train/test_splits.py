@@ -45,6 +45,21 @@ def test_parts_hold_70_10_and_20_percent(groups: int, sizes: tuple[int, int, int
     assert list(parts) == ["train", "val", "test"]
 
 
+def test_every_part_has_a_group_from_three_on_and_where_rounding_gave_it_one_the_split_stays() -> None:
+    for groups in (*range(1, 40), 81, 586, 1162):
+        everything = records("csiq", groups, per_group=2)
+        order = np.random.default_rng([2, *b"csiq"]).permutation(groups)
+        names = sorted(f"reference {g}" for g in range(groups))
+        ends = round(0.7 * groups), round((0.7 + 0.1) * groups)
+        rounded = [{names[i] for i in part} for part in np.split(order, ends)]
+        found = [{r.group for r in part} for part in split(everything, 2).values()]
+        if groups < 3 or all(rounded):
+            assert found == rounded, groups
+        else:
+            assert groups in (3, 4, 5, 8)
+            assert [len(part) for part in found] == [ends[0] - 1, 1, groups - ends[1]]
+
+
 def test_photos_of_one_reference_stay_together() -> None:
     parts = split(records("kadid", 20, per_group=7), 1)
     groups = {part: {r.group for r in chosen} for part, chosen in parts.items()}

@@ -128,3 +128,5 @@ def test_a_missing_folder_and_an_impossible_level_are_named(tmp_path: Path) -> N
         read_synthetic(tmp_path, CONFIG)
     with pytest.raises(UsageError, match="levels are 1 to 5"):
         DataConfig(synthetic_levels=(0, 3))
+    with pytest.raises(UsageError, match="levels are 1 to 5, each once"):
+        DataConfig(synthetic_levels=(3, 3))

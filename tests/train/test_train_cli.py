@@ -126,6 +126,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert result.exit_code == 0
     assert "7 epochs of 12 = 84, each of 16 photos, 80 views on 2 devices" in result.stdout
     assert "evidential heads" in result.stdout
+    assert "note: no training photo has a scene or distortion label" in result.stderr
+    assert "note: 6 validation photos promise an interval of 85 %, not 95 %" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -140,6 +142,7 @@ def test_figures_out_of_fold_are_shown_where_there_are_any(
     typed += [word for setting in settings for word in ("--set", setting)]
     result = CliRunner().invoke(app, typed, catch_exceptions=False)
     assert ("out of fold" in result.stdout) == bool(folds)
+    assert ("note: 6 validation photos promise an interval of 85 %" in result.stderr) == (not folds)
     assert "validation" in result.stdout
 
 
