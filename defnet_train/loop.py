@@ -28,6 +28,7 @@ from defnet_train.initial_weights import bare_model, load_initial, starting_weig
 from defnet_train.listener import Interrupted, Listener, Silent, Stoppable
 from defnet_train.model import Defnet
 from defnet_train.parallel import Rank, check_machine, other_processes, start_fabric
+from defnet_train.photo_digests import digests_by_part
 from defnet_train.run_data import RunData, load_data
 from defnet_train.run_directory import RunDirectory
 from defnet_train.run_state import RunState, load_state
@@ -91,7 +92,7 @@ def train(
     if config.calibration.folds:
         deal(data, config.calibration.folds, config.seed)  # What cannot be dealt should say so before the training.
     if not run.exists:
-        run.begin(config, root, data, starting_weights(init, config, data.records))
+        run.begin(config, root, data, starting_weights(init, config, data))
     elif init is not None:
         raise UsageError(f"{out} has begun; --init is for new runs")
     else:
@@ -223,6 +224,7 @@ def _finish(
         if series := data.series(part):
             outputs = predict(model, source, series, listener.advance)
             result[part] |= series_figures(outputs, data.at(series))
-    save_checkpoint(run.best_file, model, config, {"epoch": info.record["epoch"], **result, **run.provenance})
+    record = {"epoch": info.record["epoch"], **result, **run.provenance, "photo_digests": digests_by_part(data)}
+    save_checkpoint(run.best_file, model, config, record)
     run.finish(result)
     return result

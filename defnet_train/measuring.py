@@ -134,7 +134,7 @@ def evaluate(path: Path, question: Question, listener: Listener) -> Evaluation:
         photos_per_second=len(indices) / max(seconds, 1e-9),
         copies=data.at(copies),
         copy_scores=copy_outputs,
-        seen=bool(model.trained_on.may_know(question.part, asked.data, data.records) & {r.dataset for r in records}),
+        seen=bool(model.trained_on.may_know(question.part, asked.data, data.records, records)),
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from defnet_train.measuring import Part, Question, evaluate, over_sessions
 from defnet_train.model import Defnet
 from defnet_train.recipe_file import apply_overrides
 from defnet_train.records import ImageRecord
+from defnet_train.run_data import load_data
 from defnet_train.run_results import read_results
 from defnet_train.trained_on import TrainedOn, may_have_trained, split_anew
 from tests.train.conftest import Recorder, Run, make_release
@@ -120,9 +123,86 @@ def test_another_csv_file_is_another_set_and_hides_no_change_of_the_rest(
     ]
     trained = TrainedOn(sets=("clive", "csv"), split=DataConfig(csv="a.csv"), photos=had)
     assert split_anew(DataConfig(csv=csv_file), photos, trained) is anew
-    assert trained.may_know("all", DataConfig(csv=csv_file), photos) == (
+    assert trained.may_know("all", DataConfig(csv=csv_file), photos, photos) == (
         {"clive", "csv"} if csv_file == "a.csv" else {"clive"}
     )
+
+
+def of_csv(run: Run, path: Path) -> Path:
+    """The run's checkpoint, as if its photos had come from my.csv."""
+    model, info = load_checkpoint(run.out / "best.safetensors")
+    config = replace(info.config, data=replace(info.config.data, csv="my.csv", sets={"csv": 4}))
+    record = info.record | {"photos": {"csv": 60}, "photo_digests": {"csv": info.record["photo_digests"]["clive"]}}
+    save_checkpoint(path, model, config, record)
+    return path
+
+
+def write_list(file: Path, photos: Sequence[Path], part: str) -> Path:
+    """A CSV file that puts copies of photos, under other names, into one part."""
+    file.parent.mkdir(exist_ok=True)
+    lines = ["path,mos,split"]
+    for number, photo in enumerate(photos):
+        shutil.copy(photo, file.parent / f"copy-{number}.bmp")
+        lines.append(f"copy-{number}.bmp,{number},{part}")
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("part_of_run", "part", "name", "seen"),
+    [
+        ("train", "test", "sub.csv", True),
+        ("val", "test", "sub.csv", True),
+        ("val", "val", "sub.csv", False),
+        ("test", "test", "sub.csv", False),
+        ("test", "all", "my.csv", False),
+        ("train", "train", "my.csv", True),
+    ],
+)
+def test_photos_of_a_csv_file_are_known_by_themselves_not_by_its_name(
+    smoke_run: Run, tmp_path: Path, part_of_run: str, part: Part, name: str, seen: bool
+) -> None:
+    photos = load_data(smoke_run.config, smoke_run.release.root).of(part_of_run)
+    file = write_list(tmp_path / "mine" / name, [photo.path for photo in photos], "test" if part == "all" else part)
+    asked = Question(root=file, part=part)
+    assert evaluate(of_csv(smoke_run, tmp_path / "model.safetensors"), asked, Recorder()).seen is seen
+    data = load_data(apply_overrides(smoke_run.config, ["data.sets={ csv = 4 }", f"data.csv={name}"]), file.parent, ())
+    for model in (of_csv(smoke_run, tmp_path / "model.safetensors"), smoke_run.out / "best.safetensors"):
+        trained = TrainedOn.of_checkpoint(load_checkpoint(model)[1])
+        known = trained.may_know(part, DataConfig(csv=name), data.records, data.records)
+        assert known == ({"csv"} if seen else set()), "also where a release, not a list, named them to the run"
+
+
+def test_without_digests_a_csv_file_is_known_by_its_name(smoke_run: Run, tmp_path: Path) -> None:
+    _, info = load_checkpoint(of_csv(smoke_run, tmp_path / "model.safetensors"))
+    del info.record["photo_digests"]
+    trained = TrainedOn.of_checkpoint(info)
+    assert trained.common(DataConfig(csv="my.csv"), ["csv"]) == {"csv"}
+    assert trained.common(DataConfig(csv="sub.csv"), ["csv"]) == set()
+
+
+def test_photos_that_trained_under_another_list_do_not_calibrate(smoke_run: Run, tmp_path: Path) -> None:
+    model = of_csv(smoke_run, tmp_path / "model.safetensors")
+    content = model.read_bytes()
+    data = load_data(smoke_run.config, smoke_run.release.root)
+    photos = [photo.path for photo in (*data.of("train")[:3], *data.of("test")[:7])]
+    file = write_list(tmp_path / "mine" / "sub.csv", photos, "val")
+    file.write_text(re.sub(r"-([5-9])\.bmp,(.),val", r"-\1.bmp,\2,test", file.read_text()))
+    with pytest.raises(
+        UsageError, match=r"3 of 10 validation and test photos in .*sub\.csv trained .*--data OTHER\.csv"
+    ):
+        calibrate_checkpoint(model, file, Recorder())
+    assert model.read_bytes() == content
+
+
+def test_weights_know_photos_of_a_csv_file_by_themselves(smoke_run: Run, tmp_path: Path) -> None:
+    start = of_csv(smoke_run, tmp_path / "start.safetensors")
+    data = load_data(smoke_run.config, smoke_run.release.root)
+    same = replace(smoke_run.config, data=replace(smoke_run.config.data, csv="sub.csv", sets={"csv": 4}))
+    records = [replace(record, dataset="csv") for record in data.records]
+    assert "may_know" not in describe_initial(start, same, replace(data, records=records)), "held out in both runs"
+    swapped = {"train": data.parts["test"], "val": data.parts["val"], "test": data.parts["train"]}
+    assert describe_initial(start, same, replace(data, records=records, parts=swapped))["may_know"] == ["csv"]
 
 
 def test_weights_that_know_the_held_out_photos_are_noted_and_reach_no_table(smoke_run: Run, tmp_path: Path) -> None:
@@ -151,10 +231,12 @@ def test_an_exported_file_tells_its_split(smoke_run: Run, tmp_path: Path) -> Non
     records = [ImageRecord(dataset="clive", path=Path("a"), mos=3, target=3, group="a", labels=None)] * about["photos"][
         "clive"
     ]
-    assert not trained.may_know("test", DataConfig(session=3), records)
-    assert trained.may_know("test", DataConfig(session=1), records) == {"clive"}
-    assert trained.may_know("test", DataConfig(session=3), records[1:]) == {"clive"}, "another split of fewer photos"
-    assert not TrainedOn.of_metadata({"photos": {"clive": 1}}).may_know("test", DataConfig(), records[:1])
+    assert not trained.may_know("test", DataConfig(session=3), records, records)
+    assert trained.may_know("test", DataConfig(session=1), records, records) == {"clive"}
+    assert trained.may_know("test", DataConfig(session=3), records[1:], records[1:]) == {"clive"}, (
+        "another split of fewer photos"
+    )
+    assert not TrainedOn.of_metadata({"photos": {"clive": 1}}).may_know("test", DataConfig(), records[:1], records[:1])
 
 
 def test_a_small_csv_file_of_test_photos_alone_can_be_measured(smoke_run: Run, tmp_path: Path) -> None:
