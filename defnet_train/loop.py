@@ -19,6 +19,7 @@ from defnet_train.batches import FeatureViews, PhotoViews, ViewSource
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import TrainConfig, require_trainable
 from defnet_train.conformal import HeldOut, calibrate, passes
+from defnet_train.datasets import own_csv
 from defnet_train.epochs import Epochs
 from defnet_train.evaluation import figures, predict, reference_scores, series_figures
 from defnet_train.features import finished_features, fit_feature_norm, trunk_features
@@ -224,7 +225,19 @@ def _finish(
         if series := data.series(part):
             outputs = predict(model, source, series, listener.advance)
             result[part] |= series_figures(outputs, data.at(series))
-    record = {"epoch": info.record["epoch"], **result, **run.provenance, "photo_digests": digests_by_part(data)}
-    save_checkpoint(run.best_file, model, config, record)
+    save_checkpoint(
+        run.best_file,
+        model,
+        config,
+        {"epoch": result["best_epoch"], **result, **run.provenance, **_identity(job, data)},
+    )
     run.finish(result)
     return result
+
+
+def _identity(job: _Job, data: RunData) -> dict[str, Any]:
+    """What tells the photos of a run again."""
+    digests: dict[str, Any] = {"photo_digests": digests_by_part(data)}
+    if own_csv.KEY in job.config.data.sets:
+        digests["csv_sha256"] = own_csv.content_digest(job.config.data, job.root)
+    return digests

@@ -33,6 +33,8 @@ class TrainedOn:
     """Data sets of which photos of any part may have trained the weights that the run started from."""
     digests: Mapping[str, Mapping[str, str]] | None = None
     """Of the run's rated photos, as `digests_by_part` gives them; None if not known, as of an exported file."""
+    csv_sha256: str = ""
+    """Of the run's CSV file; empty if there was none, or that is not known."""
 
     @classmethod
     def of_checkpoint(cls, info: CheckpointInfo) -> TrainedOn:
@@ -44,6 +46,7 @@ class TrainedOn:
             imported="imported" in info.record,
             start_may_know=tuple(info.record.get("start_may_know", ())),
             digests=info.record.get("photo_digests"),
+            csv_sha256=info.record.get("csv_sha256", ""),
         )
 
     @classmethod
@@ -57,6 +60,7 @@ class TrainedOn:
             photos=photos,
             imported=bool(about.get("imported")),
             start_may_know=tuple(about.get("start_may_know", ())),
+            csv_sha256=about.get("csv_sha256", ""),
         )
 
     def to_metadata(self) -> dict[str, Any]:
@@ -68,6 +72,8 @@ class TrainedOn:
             about["imported"] = True
         if self.start_may_know:
             about["start_may_know"] = list(self.start_may_know)
+        if self.csv_sha256:
+            about["csv_sha256"] = self.csv_sha256
         return about
 
     def may_know(
@@ -96,6 +102,17 @@ class TrainedOn:
         """
         other_csv = self.split is not None and self.split.csv != asked.csv
         return set(sets) & set(self.sets) - ({CSV} if other_csv or self.digests is not None else set())
+
+    def is_own_csv(self, asked: DataConfig, sha256: str) -> bool:
+        """Whether a CSV file is the run's: of the same content, or of the same name where that is not known.
+
+        Args:
+            asked: Names the file.
+            sha256: Of its content.
+        """
+        if CSV not in self.sets:
+            return False
+        return sha256 == self.csv_sha256 if self.csv_sha256 else self.split is None or self.split.csv == asked.csv
 
     def seen(self, part: str, photos: Sequence[ImageRecord]) -> list[ImageRecord]:
         """Those of some photos that trained the model, whatever list names them; none where that is not known.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import shutil
@@ -21,8 +22,9 @@ from defnet_train.config import DataConfig
 from defnet_train.evaluation_files import write_evaluations
 from defnet_train.initial_weights import describe_initial
 from defnet_train.loop import train
-from defnet_train.measuring import Part, Question, evaluate, over_sessions
+from defnet_train.measuring import CsvFile, Part, Question, evaluate, over_sessions
 from defnet_train.model import Defnet
+from defnet_train.readers import data_folder
 from defnet_train.recipe_file import apply_overrides
 from defnet_train.records import ImageRecord
 from defnet_train.run_data import load_data
@@ -171,6 +173,32 @@ def test_photos_of_a_csv_file_are_known_by_themselves_not_by_its_name(
         trained = TrainedOn.of_checkpoint(load_checkpoint(model)[1])
         known = trained.may_know(part, DataConfig(csv=name), data.records, data.records)
         assert known == ({"csv"} if seen else set()), "also where a release, not a list, named them to the run"
+
+
+def test_a_csv_file_is_the_runs_own_by_its_content(smoke_run: Run, tmp_path: Path) -> None:
+    photos = [photo.path for photo in load_data(smoke_run.config, smoke_run.release.root).of("test")]
+    file = write_list(tmp_path / "mine" / "sub.csv", photos, "test")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    path = of_csv(smoke_run, tmp_path / "model.safetensors")
+    assert evaluate(path, Question(root=file), Recorder()).csv == CsvFile("sub.csv", digest, of_run=False)
+    assert evaluate(path, question(smoke_run, sets=("clive",)), Recorder()).csv is None
+    model, info = load_checkpoint(path)
+    save_checkpoint(path, model, info.config, info.record | {"csv_sha256": digest})
+    found = evaluate(path, Question(root=file), Recorder())
+    assert found.to_json()["csv"] == {"name": "sub.csv", "sha256": digest, "of_run": True}
+    trained = TrainedOn.of_checkpoint(load_checkpoint(path)[1])
+    assert TrainedOn.of_metadata(trained.to_metadata()).csv_sha256 == digest
+
+
+def test_a_run_on_a_csv_file_keeps_its_digest(smoke_run: Run, tmp_path: Path) -> None:
+    data = load_data(smoke_run.config, smoke_run.release.root)
+    file = write_list(tmp_path / "mine" / "my.csv", [photo.path for photo in data.records], "")
+    config, root = data_folder(replace(smoke_run.config, optim=replace(smoke_run.config.optim, epochs=1)), file)
+    train(config, root, tmp_path / "run", Recorder(), "cpu")
+    found = evaluate(tmp_path / "run", Question(root=file), Recorder())
+    assert found.csv is not None
+    assert found.csv.of_run
+    assert not found.seen
 
 
 def test_without_digests_a_csv_file_is_known_by_its_name(smoke_run: Run, tmp_path: Path) -> None:
