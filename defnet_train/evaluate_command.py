@@ -85,6 +85,8 @@ def evaluate(
     for evaluation in found:
         if evaluation.seen:
             typer.echo(f"note: {evaluation.model} may have been trained on some of these photos", err=True)
+        if evaluation.copies_seen:
+            typer.echo(f"note: {evaluation.model} may have been trained on some of these synthetic copies", err=True)
         if levels and not evaluation.copies:
             typer.echo(
                 f"note: --levels: no synthetic copy is among these photos of {evaluation.model}; "

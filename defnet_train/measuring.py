@@ -83,6 +83,8 @@ class Evaluation:
     copy_scores: Outputs
     seen: bool
     """Photos of these data sets may have been trained on: not the trained split's held-out part."""
+    copies_seen: bool
+    """The same of `copies`."""
     csv: CsvFile | None
     """The file that named photos of the data set ``csv``; None without that data set."""
 
@@ -96,6 +98,7 @@ class Evaluation:
             "session": self.session,
             "part": self.part,
             "seen": self.seen,
+            "copies_seen": self.copies_seen,
             "csv": asdict(self.csv) if self.csv else None,
             "photos_per_second": round(self.photos_per_second, 3),
             "figures": self.figures,
@@ -149,6 +152,7 @@ def evaluate(path: Path, question: Question, listener: Listener) -> Evaluation:
         copies=data.at(copies),
         copy_scores=copy_outputs,
         seen=bool(model.trained_on.may_know(question.part, asked.data, data.records, records)),
+        copies_seen=bool(model.trained_on.may_know(question.part, asked.data, data.records, data.at(copies))),
         csv=_csv_file(asked.data, folder, model.trained_on),
     )
 

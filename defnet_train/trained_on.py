@@ -27,6 +27,8 @@ class TrainedOn:
     """How they were split; None if that is not known, as of files exported before it was written into them."""
     photos: Mapping[str, int] | None = None
     """Data set -> photos of it that the run had, all parts together; None if that is not known."""
+    originals: int = 0
+    """Photos that `synthetic` made its copies of; 0 if there were none, or that is not known."""
     imported: bool = False
     """Trained elsewhere, on which photos of its data sets nobody knows."""
     start_may_know: tuple[str, ...] = ()
@@ -43,6 +45,7 @@ class TrainedOn:
             sets=tuple(info.config.data.sets),
             split=info.config.data,
             photos=info.record.get("photos"),
+            originals=info.record.get("originals", 0),
             imported="imported" in info.record,
             start_may_know=tuple(info.record.get("start_may_know", ())),
             digests=info.record.get("photo_digests"),
@@ -58,6 +61,7 @@ class TrainedOn:
             sets=tuple(photos),
             split=DataConfig(**known) if known else None,
             photos=photos,
+            originals=about.get("originals", 0),
             imported=bool(about.get("imported")),
             start_may_know=tuple(about.get("start_may_know", ())),
             csv_sha256=about.get("csv_sha256", ""),
@@ -68,6 +72,8 @@ class TrainedOn:
         about: dict[str, Any] = {"photos": self.photos or {}}
         if self.split is not None:
             about |= {"session": self.split.session, "splits": self.split.splits, "csv": self.split.csv}
+        if self.originals:
+            about["originals"] = self.originals
         if self.imported:
             about["imported"] = True
         if self.start_may_know:
@@ -92,8 +98,16 @@ class TrainedOn:
         """
         known = self.common(asked, {record.dataset for record in measured})
         if not (self.imported or may_have_trained(part, asked, self.split) or split_anew(asked, records, self)):
-            known &= set(self.start_may_know)
+            known &= {*self.start_may_know, *self.copies_anew(records)}
         return known | {record.dataset for record in self.seen(part, measured)}
+
+    def copies_anew(self, records: Iterable[ImageRecord]) -> set[str]:
+        """The data set of synthetic copies, if its split, always a generated one, is not the run's.
+
+        That is so if there are more or fewer originals now.
+        """
+        originals = {record.group for record in records if record.dataset == SYNTHETIC}
+        return {SYNTHETIC} if originals and self.originals not in (0, len(originals)) else set()
 
     def common(self, asked: DataConfig, sets: Iterable[str]) -> set[str]:
         """Those of some data sets that the model was trained on, as far as names tell.
@@ -177,6 +191,6 @@ def split_anew(asked: DataConfig, records: Sequence[ImageRecord], trained: Train
     if asked.splits != "generated":
         return False
     photos = Counter(record.dataset for record in records)
-    # Synthetic copies follow their originals: other levels of them change no split.
+    # Synthetic copies follow their originals: other levels of them change no split. See `copies_anew`.
     known = trained.common(asked, trained.photos or ()) - {SYNTHETIC}
     return any(photos[key] != count for key, count in (trained.photos or {}).items() if key in photos and key in known)

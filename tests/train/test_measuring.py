@@ -28,9 +28,10 @@ from defnet_train.readers import data_folder
 from defnet_train.recipe_file import apply_overrides
 from defnet_train.records import ImageRecord
 from defnet_train.run_data import load_data
+from defnet_train.run_directory import provenance
 from defnet_train.run_results import read_results
 from defnet_train.trained_on import TrainedOn, may_have_trained, split_anew
-from tests.train.conftest import Recorder, Run, make_release
+from tests.train.conftest import Recorder, Run, make_release, textured_photo
 
 
 def question(run: Run, **changes: object) -> Question:
@@ -105,6 +106,30 @@ def test_a_photo_less_shuffles_a_generated_split_and_is_told(smoke_run: Run, tmp
     copy = Path(shutil.copytree(smoke_run.out, tmp_path / "run")) / "best.safetensors"
     with pytest.raises(UsageError, match="more or fewer photos of clive"):
         calibrate_checkpoint(copy, root, Recorder(), settings=("data.missing=skip",))
+
+
+def test_an_original_more_deals_the_synthetic_copies_anew_and_is_told(smoke_run: Run, tmp_path: Path) -> None:
+    root, path = tmp_path / "data", tmp_path / "model.safetensors"
+    (root / "pristine").mkdir(parents=True)
+    (root / "ChallengeDB_release").symlink_to(smoke_run.release.root / "ChallengeDB_release")
+    for number in range(6):
+        textured_photo(1.0, number, 224).save(root / "pristine" / f"{number}.png")
+    config = apply_overrides(smoke_run.config, ["data.sets={ clive = 4, synthetic = 2 }", "data.synthetic_levels=[5]"])
+    about = provenance(load_data(config, root))
+    assert about["originals"] == 6
+    model, info = load_checkpoint(smoke_run.out / "best.safetensors")
+    save_checkpoint(path, model, config, info.record | about)
+    asked = Question(root=root, levels=True)
+    same = evaluate(path, asked, Recorder())
+    assert same.copies
+    assert not same.copies_seen
+    textured_photo(1.0, 6, 224).save(root / "pristine" / "6.png")
+    more = evaluate(path, asked, Recorder())
+    assert more.copies_seen
+    assert not more.seen, "other data sets are split as before"
+    assert not evaluate(path, replace(asked, levels=False), Recorder()).copies_seen
+    trained = TrainedOn.of_metadata(TrainedOn.of_checkpoint(load_checkpoint(path)[1]).to_metadata())
+    assert trained.originals == 6, "and an exported file knows it"
 
 
 @pytest.mark.parametrize(
