@@ -83,6 +83,8 @@ class Evaluation:
     copy_scores: Outputs
     seen: bool
     """Photos of these data sets may have been trained on: not the trained split's held-out part."""
+    unfinished: bool
+    """Its run was not finished, so its intervals are not calibrated."""
     copies_seen: bool
     """The same of `copies`."""
     csv: CsvFile | None
@@ -98,6 +100,7 @@ class Evaluation:
             "session": self.session,
             "part": self.part,
             "seen": self.seen,
+            "unfinished": self.unfinished,
             "copies_seen": self.copies_seen,
             "csv": asdict(self.csv) if self.csv else None,
             "photos_per_second": round(self.photos_per_second, 3),
@@ -152,6 +155,7 @@ def evaluate(path: Path, question: Question, listener: Listener) -> Evaluation:
         copies=data.at(copies),
         copy_scores=copy_outputs,
         seen=bool(model.trained_on.may_know(question.part, asked.data, data.records, records)),
+        unfinished=model.unfinished,
         copies_seen=bool(model.trained_on.may_know(question.part, asked.data, data.records, data.at(copies))),
         csv=_csv_file(asked.data, folder, model.trained_on),
     )
@@ -177,6 +181,7 @@ class _Model:
     rule: Preprocess
     trained_on: TrainedOn
     predict: Callable[[ViewSource, Sequence[int], Callable[[int], None]], Outputs]
+    unfinished: bool = False
 
 
 def _open(path: Path, device: Literal["auto", "cpu", "cuda"]) -> _Model:
@@ -188,7 +193,7 @@ def _open(path: Path, device: Literal["auto", "cpu", "cuda"]) -> _Model:
     model, info = load_checkpoint(path)
     model.to(_device(device))
     rule, trained_on = model.contract().preprocess, TrainedOn.of_checkpoint(info)
-    return _Model(info.config, info.sha256, rule, trained_on, partial(predict, model))
+    return _Model(info.config, info.sha256, rule, trained_on, partial(predict, model), info.unfinished)
 
 
 def _config(model: _Model, question: Question) -> TrainConfig:

@@ -134,7 +134,7 @@ def _read(path: Path) -> Iterator[Result]:
             yield _result(path, config, *about, config["data"]["sets"], checkpoint, None)
             return
         for entry in content["evaluations"]:
-            if entry["seen"] or entry["part"] not in ("test", "all"):
+            if entry["seen"] or entry.get("unfinished") or entry["part"] not in ("test", "all"):
                 continue
             config, model = entry["config"], Path(entry["model"])
             session = entry["session"] if config is None else config["data"]["session"]
