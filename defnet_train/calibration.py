@@ -11,9 +11,10 @@ from __future__ import annotations
 import datetime
 import shlex
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from defnet_infer.errors import DatasetError, UsageError
 from defnet_train.batches import PhotoViews
@@ -26,10 +27,13 @@ from defnet_train.readers import data_folder
 from defnet_train.recipe_file import apply_overrides
 from defnet_train.run_data import RunData, load_data
 from defnet_train.trained_on import SYNTHETIC, TrainedOn, may_have_trained, split_anew
-from defnet_train.uncertainty import photos_needed
+from defnet_train.uncertainty import FIGURES, photos_needed
 
 if TYPE_CHECKING:
     from defnet_train.listener import Listener
+
+OF_INTERVAL = ("coverage", "width")
+"""Figures that depend on the factor; all of `FIGURES` do on the scale of noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +118,19 @@ def calibrate_checkpoint(
     if same_sets and asked.data.session == info.config.data.session and trained.same_csv(data):
         # The run's own photos: its figures hold the coverage of the factor before.
         record |= {part: record.get(part, {}) | found[part] for part in parts}
+    else:
+        stale = FIGURES if model.noise_factors else OF_INTERVAL
+        record |= {part: _without(record[part], stale) for part in parts if part in record}
     record.pop("out_of_fold", None)  # Figures of the factor before.
     record |= {"calibration": factor, "calibration_photos": done.photos, "calibrated": asdict(done)}
     save_checkpoint(path, model, info.config, record)
     return done
+
+
+def _without(figures: Mapping[str, Any], stale: Sequence[str]) -> dict[str, Any]:
+    """Figures of a part, over all, by data set and by type, without those of the calibration before."""
+    left = {name: value for name, value in figures.items() if name not in stale}
+    return {name: _without(value, stale) if isinstance(value, dict) else value for name, value in left.items()}
 
 
 def _refuse_known_sets(path: Path, info: CheckpointInfo, asked: DataConfig) -> set[str]:

@@ -31,6 +31,7 @@ from defnet_train.run_data import load_data
 from defnet_train.run_directory import provenance
 from defnet_train.run_results import read_results
 from defnet_train.trained_on import TrainedOn, may_have_trained, split_anew
+from defnet_train.uncertainty import FIGURES
 from tests.train.conftest import Recorder, Run, make_release, textured_photo
 
 
@@ -385,6 +386,33 @@ def test_calibration_also_scales_the_noise_that_comes_from_the_marginal(
     again = calibrate_checkpoint(path, larger, Recorder(), settings=('data.labels=""',))
     assert load_file(path)["heads.quality.noise_factor"].item() == pytest.approx(factor, rel=1e-5), "fitted anew"
     assert again.factor == pytest.approx(done.factor, rel=1e-5)
+
+
+@pytest.mark.parametrize("noise", ["learned", "marginal"])
+def test_calibration_on_other_photos_leaves_no_figures_of_the_factor_before(
+    smoke_run: Run, larger: Path, tmp_path: Path, noise: str
+) -> None:
+    model, info = load_checkpoint(smoke_run.out / "best.safetensors")
+    config = apply_overrides(info.config, [f"model.head.noise={noise}"])
+    of_noise = Defnet(config.model)
+    of_noise.load_state_dict(model.state_dict(), strict=False)
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, of_noise, config, info.record)
+    as_csv = larger.parent / "others.csv"
+    photos = sorted((larger / "ChallengeDB_release" / "Images").iterdir())
+    as_csv.write_text("path,mos\n" + "".join(f"{photo},{50 + i % 40}\n" for i, photo in enumerate(photos)))
+    done = calibrate_checkpoint(path, as_csv, Recorder(), settings=('data.labels=""',))
+    record = load_checkpoint(path)[1].record
+    assert record["calibrated"]["coverage_test"] == done.coverage_test
+    for part in ("val", "test"):
+        before, after = info.record[part], record[part]
+        kinds = after["types"]["clive"]
+        assert kinds
+        for found in (after, after["datasets"]["clive"], *kinds.values()):
+            assert not {"coverage", "width"} & found.keys()
+        assert after["srcc"] == before["srcc"]
+        gone = before.keys() - after.keys()
+        assert gone == {*FIGURES} if noise == "marginal" else {"coverage", "width"}
 
 
 def test_what_folds_calibrated_is_not_replaced_by_the_few_photos_of_the_validation_part(
