@@ -209,7 +209,7 @@ def main() -> None:
     overview = torch.from_numpy(np.stack([one.overview for one in made]))
     fit_images(model, crops, overview, fit_text(model))
     config = TrainConfig(model=ModelConfig(tower="ViT-B-32-quickgelu", weights="random"))
-    save_checkpoint(arguments.out, model, config, {"photos": {}})
+    save_checkpoint(arguments.out, model, config, {"photos": {}, "calibration": 1.0})
     record("random_clip", {"photos": len(chosen), **measured(model, crops, overview)})
 
 

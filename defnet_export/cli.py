@@ -30,8 +30,8 @@ def export(
     checkpoint: Annotated[
         str | None,
         typer.Argument(
-            help="Checkpoint or run directory of `defnet train`, default: the newest run; or an exported file, "
-            "hf://owner/name, or defnet-lite, the built-in model, to make something else of it."
+            help="Checkpoint or run directory of `defnet train`, default: the newest finished run; or an exported "
+            "file, hf://owner/name, or defnet-lite, the built-in model, to make something else of it."
         ),
     ] = None,
     out: Annotated[
@@ -286,7 +286,11 @@ def _end_to_end_path(exported: Path) -> Path:
 
 
 def _newest_best() -> Path:
-    found = sorted(Path("runs").glob("*/best.safetensors"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UsageError("no checkpoint given and no run in ./runs; pass one: defnet export CHECKPOINT")
-    return found[-1]
+    from defnet_train.checkpoint import unfinished
+
+    found = sorted(Path("runs").glob("*/best.safetensors"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in found:
+        if not unfinished(path):
+            return path
+    run = "finished run" if found else "run"
+    raise UsageError(f"no checkpoint given and no {run} in ./runs; pass one: defnet export CHECKPOINT")

@@ -28,7 +28,7 @@ from defnet_infer.saved_reference import SavedReference
 from defnet_infer.taxonomy import CLASSES
 from defnet_infer.torch_reference import TorchReference
 from defnet_infer.verdict import Verdict
-from defnet_train.checkpoint import CheckpointInfo, load_checkpoint
+from defnet_train.checkpoint import CheckpointInfo, load_checkpoint, why_unfinished
 from defnet_train.config import ModelConfig
 from defnet_train.safe_write import replacing
 from defnet_train.trained_on import TrainedOn
@@ -72,7 +72,7 @@ def export_onnx(
     Raises:
         UsageError: If `out` exists or its folder does not, there are no photos in `photos`, or int8 is asked for a
             convolutional tower.
-        CheckpointError: If the checkpoint cannot be used.
+        CheckpointError: If the checkpoint cannot be used, or its run was not finished.
         GateError: If the file's outputs differ from PyTorch's by more than the bounds. No file is left.
         StorageError: If the disk is full or the folder cannot be written. No file is left.
     """
@@ -83,6 +83,8 @@ def export_onnx(
     with stages.stage("read the checkpoint and encode its prompts") as stage:
         model, info = load_checkpoint(checkpoint)
         refuse_ablation(checkpoint, model.config)
+        if info.unfinished:
+            raise CheckpointError(why_unfinished(checkpoint))
         graph = ScoringGraph(model).eval()
         stage.say(f"{model.config.tower}, PyTorch {torch.__version__}")
     with stages.stage("translate to ONNX") as stage:

@@ -11,24 +11,29 @@ from __future__ import annotations
 import datetime
 import shlex
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from defnet_infer.errors import DatasetError, UsageError
 from defnet_train.batches import PhotoViews
-from defnet_train.checkpoint import load_checkpoint, save_checkpoint
+from defnet_train.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from defnet_train.config import DataConfig
 from defnet_train.conformal import HeldOut, calibrate, passes
 from defnet_train.evaluation import figures, predict
 from defnet_train.measuring import refuse_other_settings
 from defnet_train.readers import data_folder
 from defnet_train.recipe_file import apply_overrides
-from defnet_train.run_data import load_data
+from defnet_train.run_data import RunData, load_data
 from defnet_train.trained_on import SYNTHETIC, TrainedOn, may_have_trained, split_anew
-from defnet_train.uncertainty import photos_needed
+from defnet_train.uncertainty import FIGURES, photos_needed
 
 if TYPE_CHECKING:
     from defnet_train.listener import Listener
+
+OF_INTERVAL = ("coverage", "width")
+"""Figures that depend on the factor; all of `FIGURES` do on the scale of noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,27 +89,10 @@ def calibrate_checkpoint(
     if rated := {key: count for key, count in asked.data.sets.items() if key != SYNTHETIC}:
         asked = replace(asked, data=replace(asked.data, sets=rated))
     trained = TrainedOn.of_checkpoint(info)
-    known = trained.common(asked.data, asked.data.sets)
-    if known and may_have_trained("val", asked.data, info.config.data):
-        raise UsageError(
-            f"session {asked.data.session} of {asked.data.splits} splits would calibrate {path} on photos of "
-            f"{', '.join(sorted(known))} that trained it; leave it out (it was trained on session "
-            f"{info.config.data.session} of {info.config.data.splits} splits), or name other data sets"
-        )
-    if known and "out_of_fold" in info.record:
-        raise UsageError(
-            f"{path} is calibrated on {info.record['calibration_photos']} photos of {', '.join(sorted(known))}, each "
-            "scored by a model trained without it; the validation part alone would do it worse: name other data sets "
-            "with --data my.csv or --set data.sets"
-        )
+    known = _refuse_known_sets(path, info, asked.data)
     data = load_data(asked, folder, used=(("val",), ("test",)))
-    if split_anew(asked.data, data.records, trained):
-        raise UsageError(
-            f"{root} holds more or fewer photos of {', '.join(sorted(known))} than {path} was trained with, so its "
-            "split is another one, and photos that trained it would calibrate it; bring back the photos of the run, "
-            "or name other data sets with --set data.sets"
-        )
     parts = {part: data.rated(part) for part in ("val", "test")}
+    _refuse_known_photos(path, info, asked.data, root, known, data)
     if len(parts["val"]) < photos_needed():
         raise DatasetError(
             f"{len(parts['val'])} rated validation photos in {root} cannot promise 95 % coverage; {photos_needed()} "
@@ -127,10 +115,66 @@ def calibrate_checkpoint(
         at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     record = dict(info.record)
-    if same_sets and asked.data.session == info.config.data.session:
+    if same_sets and asked.data.session == info.config.data.session and trained.same_csv(data):
         # The run's own photos: its figures hold the coverage of the factor before.
         record |= {part: record.get(part, {}) | found[part] for part in parts}
+    else:
+        stale = FIGURES if model.noise_factors else OF_INTERVAL
+        record |= {part: _without(record[part], stale) for part in parts if part in record}
     record.pop("out_of_fold", None)  # Figures of the factor before.
     record |= {"calibration": factor, "calibration_photos": done.photos, "calibrated": asdict(done)}
     save_checkpoint(path, model, info.config, record)
     return done
+
+
+def _without(figures: Mapping[str, Any], stale: Sequence[str]) -> dict[str, Any]:
+    """Figures of a part, over all, by data set and by type, without those of the calibration before."""
+    left = {name: value for name, value in figures.items() if name not in stale}
+    return {name: _without(value, stale) if isinstance(value, dict) else value for name, value in left.items()}
+
+
+def _refuse_known_sets(path: Path, info: CheckpointInfo, asked: DataConfig) -> set[str]:
+    """Stop where names tell that photos would calibrate the model that trained it.
+
+    Returns:
+        The data sets of the run that are asked for.
+    """
+    known = TrainedOn.of_checkpoint(info).common(asked, asked.sets)
+    if known and may_have_trained("val", asked, info.config.data):
+        raise UsageError(
+            f"session {asked.session} of {asked.splits} splits would calibrate {path} on photos of "
+            f"{', '.join(sorted(known))} that trained it; leave it out (it was trained on session "
+            f"{info.config.data.session} of {info.config.data.splits} splits), or name other data sets"
+        )
+    _refuse_after_folds(path, info, known)
+    return known
+
+
+def _refuse_known_photos(
+    path: Path, info: CheckpointInfo, asked: DataConfig, root: Path, known: set[str], data: RunData
+) -> None:
+    """Stop where the photos themselves tell it."""
+    trained = TrainedOn.of_checkpoint(info)
+    if split_anew(asked, data.records, trained):
+        raise UsageError(
+            f"{root} holds more or fewer photos of {', '.join(sorted(known))} than {path} was trained with, so its "
+            "split is another one, and photos that trained it would calibrate it; bring back the photos of the run, "
+            "or name other data sets with --set data.sets"
+        )
+    held_out = data.at([*data.rated("val"), *data.rated("test")])
+    if seen := trained.seen("val", held_out):
+        raise UsageError(
+            f"{len(seen)} of {len(held_out)} validation and test photos in {root} trained {path}, so they cannot "
+            f"calibrate it; take the split of the run (--session {info.config.data.session}), or other photos: "
+            f"defnet calibrate {shlex.quote(str(path))} --data OTHER.csv"
+        )
+    _refuse_after_folds(path, info, {photo.dataset for photo in trained.seen("test", data.at(data.rated("val")))})
+
+
+def _refuse_after_folds(path: Path, info: CheckpointInfo, known: set[str]) -> None:
+    if known and "out_of_fold" in info.record:
+        raise UsageError(
+            f"{path} is calibrated on {info.record['calibration_photos']} photos of {', '.join(sorted(known))}, each "
+            "scored by a model trained without it; the validation part alone would do it worse: name other data sets "
+            "with --data my.csv or --set data.sets"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ class CheckpointInfo:
     record: dict[str, Any]
     """Epoch, measured figures, training data: whatever the run wrote."""
     sha256: str
+
+    @property
+    def unfinished(self) -> bool:
+        """It states intervals that nobody calibrated; see `unfinished`."""
+        return _unfinished(self.config.model.head.kind, self.record)
 
 
 def save_checkpoint(path: Path, model: Defnet, config: TrainConfig, record: dict[str, Any]) -> None:
@@ -77,6 +83,51 @@ def load_checkpoint(path: Path) -> tuple[Defnet, CheckpointInfo]:
     Raises:
         CheckpointError: If the file is missing, not a safetensors file of ours, or of another architecture.
     """
+    about = _about(path)
+    try:
+        config = TrainConfig.from_dict(about["config"], str(path))
+    except UsageError as error:
+        raise CheckpointError(f"{error}; it was written by another version of defnet") from error
+    # Weights come from this file: neither a download nor the training machine's trunk file is wanted again.
+    bare = TrainConfig.from_dict(about["config"] | {"model": about["config"]["model"] | NO_WEIGHTS}, str(path))
+    model = Defnet(bare.model, config.loss.overview_gradient)
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path} does not fit {config.model.tower}: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return model.eval(), CheckpointInfo(config, about["record"], digest)
+
+
+def unfinished(path: Path) -> bool:
+    """Whether a checkpoint states intervals that nobody calibrated: its run has not ended, or chose another.
+
+    Raises:
+        CheckpointError: If the file is missing or not a safetensors file of ours.
+    """
+    about = _about(path)
+    return _unfinished(about["config"]["model"].get("head", {}).get("kind", ""), about["record"])
+
+
+def why_unfinished(path: Path) -> str:
+    """The line that says so of a checkpoint for which `unfinished` holds, and what to type."""
+    folder, typed = path.parent, shlex.quote(str(path))
+    calibrate = f"calibrate it: defnet calibrate {typed} --data FOLDER"
+    if path.name == "best.safetensors" and (folder / "config.json").is_file():
+        go_on = f"defnet train --resume --out {shlex.quote(str(folder))}"
+        return f"{folder} was not finished, so its intervals are not calibrated; go on with it: {go_on}, or {calibrate}"
+    return f"{path} was never calibrated, as only the best checkpoint of a run is; name that one, or {calibrate}"
+
+
+def _unfinished(head: str, record: Mapping[str, Any]) -> bool:
+    return head != "none" and not {"calibration", "imported"} & record.keys()
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What a checkpoint says about itself."""
     if path.is_dir():
         best = path / "best.safetensors"
         hint = f"name the checkpoint in it: {best}" if best.is_file() else "name a checkpoint, such as best.safetensors"
@@ -96,22 +147,7 @@ def load_checkpoint(path: Path) -> tuple[Defnet, CheckpointInfo]:
         )
     if about["labels"] != json.loads(json.dumps(CLASSES)):
         raise CheckpointError(f"{path} was trained with other classes than this defnet knows")
-    try:
-        config = TrainConfig.from_dict(about["config"], str(path))
-    except UsageError as error:
-        raise CheckpointError(f"{error}; it was written by another version of defnet") from error
-    # Weights come from this file: neither a download nor the training machine's trunk file is wanted again.
-    bare = TrainConfig.from_dict(about["config"] | {"model": about["config"]["model"] | NO_WEIGHTS}, str(path))
-    model = Defnet(bare.model, config.loss.overview_gradient)
-    try:
-        model.load_state_dict(load_file(path))
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{path} does not fit {config.model.tower}: {str(error).splitlines()[-1].strip()}"
-        ) from error
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return model.eval(), CheckpointInfo(config, about["record"], digest)
+    return about
 
 
 def _foreign(path: Path) -> str | None:

@@ -67,6 +67,7 @@ def evaluate(
     if data.is_file() and named not in ((), ("csv",)):
         raise UsageError(f"--sets {sets}: {data} is one file of your own photos; leave it out, or name a data folder")
     from defnet_train import measuring
+    from defnet_train.checkpoint import why_unfinished
     from defnet_train.display import Display
     from defnet_train.evaluation_files import refuse_to_replace, write_evaluations
     from defnet_train.safe_write import make_folder, refuse_unwritable, writing
@@ -88,6 +89,10 @@ def evaluate(
     for evaluation in found:
         if evaluation.seen:
             typer.echo(f"note: {evaluation.model} may have been trained on some of these photos", err=True)
+        if evaluation.unfinished:
+            typer.echo(f"note: no table will have these figures: {why_unfinished(evaluation.model)}", err=True)
+        if evaluation.copies_seen:
+            typer.echo(f"note: {evaluation.model} may have been trained on some of these synthetic copies", err=True)
         if levels and not evaluation.copies:
             typer.echo(
                 f"note: --levels: no synthetic copy is among these photos of {evaluation.model}; "

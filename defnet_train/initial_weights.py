@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from defnet_infer.errors import CheckpointError, UsageError
 from defnet_train.checkpoint import NO_WEIGHTS, load_checkpoint
 from defnet_train.config import TrainConfig
 from defnet_train.model import Defnet
-from defnet_train.records import ImageRecord
+from defnet_train.run_data import RunData
 from defnet_train.trained_on import TrainedOn, may_have_trained, split_anew
 
 FITTED = ("calibration", "noise_factor")
@@ -25,15 +25,13 @@ def bare_model(config: TrainConfig) -> Defnet:
     return model
 
 
-def starting_weights(
-    init: Path | None, config: TrainConfig, records: Sequence[ImageRecord] = ()
-) -> dict[str, Any] | None:
+def starting_weights(init: Path | None, config: TrainConfig, data: RunData | None = None) -> dict[str, Any] | None:
     """Look at what a new run is to start from, before it writes anything; nothing is downloaded.
 
     Args:
         init: Checkpoint to start from; None: from the weights that the configuration names.
         config: The run.
-        records: Its photos, which tell whether a generated split is still the checkpoint's.
+        data: Its photos; see `describe_initial`.
 
     Returns:
         What `describe_initial` says of the checkpoint, if there is one.
@@ -51,17 +49,24 @@ def starting_weights(
             f"{init} may have been trained on the photos of a fold, which would then not be new to the model "
             "without it; calibrate on the validation part: --set calibration.folds=0"
         )
-    return describe_initial(init, config, records)
+    return describe_initial(init, config, data)
 
 
-def describe_initial(path: Path, config: TrainConfig, records: Sequence[ImageRecord] = ()) -> dict[str, Any]:
+def describe_initial(path: Path, config: TrainConfig, data: RunData | None = None) -> dict[str, Any]:
     """Path and SHA-256 of a checkpoint that a run can start from, and which data sets of the run it may know.
 
     The last, ``may_know``, are those of which photos outside the run's training part may have trained the checkpoint:
     what the run measures on them says nothing about new photos. It is there only if there are such.
 
+    Args:
+        path: The checkpoint.
+        config: The run.
+        data: Its photos, which tell whether a generated split is still the checkpoint's, and whether photos of a CSV
+            file trained it; None: only names of data sets count.
+
     Raises:
         CheckpointError: If it cannot be read or is of another architecture.
+        DatasetError: If a photo cannot be read.
     """
     _, info = load_checkpoint(path)
     if info.config.model.tower != config.model.tower:
@@ -73,8 +78,10 @@ def describe_initial(path: Path, config: TrainConfig, records: Sequence[ImageRec
     trained = TrainedOn.of_checkpoint(info)
     known = trained.common(config.data, config.data.sets)
     same = not (trained.imported or may_have_trained("test", config.data, trained.split))
-    if same and not split_anew(config.data, records, trained):
+    if same and not split_anew(config.data, data.records if data else (), trained):
         known &= set(trained.start_may_know)
+    for part in ("val", "test") if data else ():
+        known |= {record.dataset for record in trained.seen(part, data.at(data.rated(part)))}
     if known:
         described["may_know"] = sorted(known)
     load_initial(bare_model(config), described)

@@ -19,6 +19,7 @@ from defnet_train.batches import FeatureViews, PhotoViews, ViewSource
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.config import TrainConfig, require_trainable
 from defnet_train.conformal import HeldOut, calibrate, passes
+from defnet_train.datasets import own_csv
 from defnet_train.epochs import Epochs
 from defnet_train.evaluation import figures, predict, reference_scores, series_figures
 from defnet_train.features import finished_features, fit_feature_norm, trunk_features
@@ -28,6 +29,7 @@ from defnet_train.initial_weights import bare_model, load_initial, starting_weig
 from defnet_train.listener import Interrupted, Listener, Silent, Stoppable
 from defnet_train.model import Defnet
 from defnet_train.parallel import Rank, check_machine, other_processes, start_fabric
+from defnet_train.photo_digests import digests_by_part
 from defnet_train.run_data import RunData, load_data
 from defnet_train.run_directory import RunDirectory
 from defnet_train.run_state import RunState, load_state
@@ -91,7 +93,7 @@ def train(
     if config.calibration.folds:
         deal(data, config.calibration.folds, config.seed)  # What cannot be dealt should say so before the training.
     if not run.exists:
-        run.begin(config, root, data, starting_weights(init, config, data.records))
+        run.begin(config, root, data, starting_weights(init, config, data))
     elif init is not None:
         raise UsageError(f"{out} has begun; --init is for new runs")
     else:
@@ -223,6 +225,19 @@ def _finish(
         if series := data.series(part):
             outputs = predict(model, source, series, listener.advance)
             result[part] |= series_figures(outputs, data.at(series))
-    save_checkpoint(run.best_file, model, config, {"epoch": info.record["epoch"], **result, **run.provenance})
+    save_checkpoint(
+        run.best_file,
+        model,
+        config,
+        {"epoch": result["best_epoch"], **result, **run.provenance, **_identity(job, data)},
+    )
     run.finish(result)
     return result
+
+
+def _identity(job: _Job, data: RunData) -> dict[str, Any]:
+    """What tells the photos of a run again."""
+    digests: dict[str, Any] = {"photo_digests": digests_by_part(data)}
+    if own_csv.KEY in job.config.data.sets:
+        digests["csv_sha256"] = own_csv.content_digest(job.config.data, job.root)
+    return digests

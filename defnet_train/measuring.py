@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,8 @@ from defnet_infer.contract import Preprocess
 from defnet_infer.errors import UsageError
 from defnet_train.batches import PhotoViews, ViewSource
 from defnet_train.checkpoint import find_model, load_checkpoint
-from defnet_train.config import TrainConfig
+from defnet_train.config import DataConfig, TrainConfig
+from defnet_train.datasets import own_csv
 from defnet_train.evaluation import Outputs, distortion_type, figures, predict, series_figures
 from defnet_train.readers import data_folder
 from defnet_train.recipe_file import apply_overrides
@@ -48,6 +49,16 @@ class Question:
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+@dataclass(frozen=True)
+class CsvFile:
+    """A list of somebody's own photos."""
+
+    name: str
+    sha256: str
+    of_run: bool
+    """The model's run was trained and tested on photos of this file, not of another."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """A model's outputs on rated photos, and what follows from them."""
@@ -72,6 +83,12 @@ class Evaluation:
     copy_scores: Outputs
     seen: bool
     """Photos of these data sets may have been trained on: not the trained split's held-out part."""
+    unfinished: bool
+    """Its run was not finished, so its intervals are not calibrated."""
+    copies_seen: bool
+    """The same of `copies`."""
+    csv: CsvFile | None
+    """The file that named photos of the data set ``csv``; None without that data set."""
 
     def to_json(self) -> dict[str, Any]:
         """What evaluation.json says; `defnet tables` reads it."""
@@ -83,6 +100,9 @@ class Evaluation:
             "session": self.session,
             "part": self.part,
             "seen": self.seen,
+            "unfinished": self.unfinished,
+            "copies_seen": self.copies_seen,
+            "csv": asdict(self.csv) if self.csv else None,
             "photos_per_second": round(self.photos_per_second, 3),
             "figures": self.figures,
         }
@@ -134,7 +154,10 @@ def evaluate(path: Path, question: Question, listener: Listener) -> Evaluation:
         photos_per_second=len(indices) / max(seconds, 1e-9),
         copies=data.at(copies),
         copy_scores=copy_outputs,
-        seen=bool(model.trained_on.may_know(question.part, asked.data, data.records) & {r.dataset for r in records}),
+        seen=bool(model.trained_on.may_know(question.part, asked.data, data.records, records)),
+        unfinished=model.unfinished,
+        copies_seen=bool(model.trained_on.may_know(question.part, asked.data, data.records, data.at(copies))),
+        csv=_csv_file(asked.data, folder, model.trained_on),
     )
 
 
@@ -158,6 +181,7 @@ class _Model:
     rule: Preprocess
     trained_on: TrainedOn
     predict: Callable[[ViewSource, Sequence[int], Callable[[int], None]], Outputs]
+    unfinished: bool = False
 
 
 def _open(path: Path, device: Literal["auto", "cpu", "cuda"]) -> _Model:
@@ -169,7 +193,7 @@ def _open(path: Path, device: Literal["auto", "cpu", "cuda"]) -> _Model:
     model, info = load_checkpoint(path)
     model.to(_device(device))
     rule, trained_on = model.contract().preprocess, TrainedOn.of_checkpoint(info)
-    return _Model(info.config, info.sha256, rule, trained_on, partial(predict, model))
+    return _Model(info.config, info.sha256, rule, trained_on, partial(predict, model), info.unfinished)
 
 
 def _config(model: _Model, question: Question) -> TrainConfig:
@@ -185,6 +209,13 @@ def _config(model: _Model, question: Question) -> TrainConfig:
         table = ", ".join(f"{json.dumps(key)} = 1" for key in keys)
         overrides.insert(0, f"data.sets={{ {table} }}")
     return apply_overrides(config, overrides)
+
+
+def _csv_file(asked: DataConfig, folder: Path, trained: TrainedOn) -> CsvFile | None:
+    if own_csv.KEY not in asked.sets:
+        return None
+    digest = own_csv.content_digest(asked, folder)
+    return CsvFile(Path(asked.csv).name, digest, trained.is_own_csv(asked, digest))
 
 
 def _indices(of_part: Callable[[str], list[int]], part: Part) -> list[int]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from defnet_infer.errors import CheckpointError, UsageError
 from defnet_train.config import TrainConfig
+from defnet_train.datasets import pristine
 from defnet_train.event_log import write_events
 from defnet_train.provenance import git_state, versions
 from defnet_train.run_data import RunData
@@ -239,8 +240,10 @@ def newest_run(folder: Path, recipe: str | None) -> Path:
 
 def provenance(data: RunData) -> dict[str, Any]:
     """What a run is made of: photos, parts, versions, and the commit of the folder it was started in."""
+    originals = len({r.group for r in data.records if r.dataset == pristine.KEY})
     return {
         "photos": dict(Counter(r.dataset for r in data.records)),
+        **({"originals": originals} if originals else {}),
         "parts": {part: len(indices) for part, indices in data.parts.items()},
         "versions": versions(),
         "git": git_state(Path.cwd()),

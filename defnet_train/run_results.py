@@ -28,6 +28,9 @@ NOT_THE_VARIANT = {
 ABLATED = {"loss": ("cross_weight", "fusion_weight"), "model": ("tasks",)}
 """Settings that Tables 4 and 5 vary."""
 
+TABLES = ("datasets", "types")
+"""What is read of the figures of a measurement, each by data set."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
@@ -131,13 +134,13 @@ def _read(path: Path) -> Iterator[Result]:
             yield _result(path, config, *about, config["data"]["sets"], checkpoint, None)
             return
         for entry in content["evaluations"]:
-            if entry["seen"] or entry["part"] not in ("test", "all"):
+            if entry["seen"] or entry.get("unfinished") or entry["part"] not in ("test", "all"):
                 continue
             config, model = entry["config"], Path(entry["model"])
             session = entry["session"] if config is None else config["data"]["session"]
             name = model.name if config is None else config["recipe"]
             checkpoint = None if config is None else model
-            figures = entry["figures"]
+            figures = _renamed(entry["figures"], entry.get("csv"))
             # Evaluations of before do not tell it of exported files.
             trained_on = entry.get("trained_on", figures["datasets"] if config is None else config["data"]["sets"])
             yield _result(path, config, name, session, figures, trained_on, checkpoint, entry["photos_per_second"])
@@ -148,6 +151,14 @@ def _read(path: Path) -> Iterator[Result]:
             f"{path} is not what this defnet writes ({type(error).__name__}: {error}); move it away, and measure the "
             f"model with: defnet evaluate {model} --data FOLDER --out {folder}"
         ) from error
+
+
+def _renamed(figures: Mapping[str, Any], csv: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Figures of another CSV file than the run's are those of another data set, and not in place of the run's own."""
+    if csv is None or csv["of_run"]:  # Evaluations of before do not tell it.
+        return figures
+    own_name = {"csv": f"csv:{csv['name']}"}
+    return {table: {own_name.get(key, key): found for key, found in figures[table].items()} for table in TABLES}
 
 
 def _result(

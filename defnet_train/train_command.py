@@ -154,12 +154,13 @@ def _run(config: TrainConfig, data: Path, out: Path, device: str, *, resume: boo
     from defnet_train.figure_tables import print_figures
     from defnet_train.initial_weights import describe_initial
     from defnet_train.loop import train as train_model
+    from defnet_train.run_data import load_data
     from defnet_train.run_directory import RunDirectory
 
     if not resume:
         _check(config, data)
     if init is not None:
-        _note_known(describe_initial(init, config).get("may_know"))
+        _note_known(describe_initial(init, config, load_data(config, data)).get("may_know"))
     with _stoppable(RunDirectory(out).go_on) as (display, stop):
         result = train_model(config, data, out, display, device, resume=resume, init=init, stop=stop)
     columns = {"out of fold": "out_of_fold", "validation": "val", "test": "test"}

@@ -15,6 +15,8 @@ from scipy import stats
 
 Array = npt.NDArray[np.floating]
 
+FIGURES = ("coverage", "width", "nll", "error_rank", "error_rank_low", "error_rank_high", "ause", "ause_random")
+"""What `uncertainty` finds."""
 RESAMPLES = 1000
 """Bootstrap samples of a confidence interval: its ends then vary by about a hundredth of its width."""
 RESAMPLES_AT_ONCE = 100

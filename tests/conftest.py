@@ -142,6 +142,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "photos": {"clive": 7},
         "val": {"coverage": 0.95},
         "test": {"srcc": 0.5, "coverage": 0.94},
+        "calibration": 1.37,
         "calibrated": {"factor": 1.37, "photos": 93, "data": {"clive": 93}, "at": "2025-01-01T00:00:00+00:00"},
     }
     save_checkpoint(path, lively_model(), CONFIG, record)

@@ -8,6 +8,7 @@ Only `path` and `mos` are needed; cells of the others may be empty.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,19 @@ def read_csv(config: DataConfig, root: Path) -> Contents:
     return attach(
         KEY, folder, turned, scale, labels={}, outside="correct it, or the ends: --set data.csv_range=[LOW,HIGH]"
     )
+
+
+def content_digest(config: DataConfig, root: Path) -> str:
+    """SHA-256 of the CSV file that `data.csv` names.
+
+    Raises:
+        DatasetError: If it is gone since `read_csv` has read it.
+    """
+    path = root / config.csv
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read any more ({error.strerror or error}); bring it back") from error
 
 
 def alone(config: TrainConfig, file: Path) -> TrainConfig:

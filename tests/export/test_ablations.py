@@ -53,7 +53,7 @@ def test_what_changes_scoring_is_in_the_exported_file(tmp_path: Path, setting: d
     with torch.no_grad():
         for parameter in model.heads.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape))
-    save_checkpoint(tmp_path / "model.safetensors", model, config, {})
+    save_checkpoint(tmp_path / "model.safetensors", model, config, {"calibration": 1.0})
     report = export_onnx(tmp_path / "model.safetensors", tmp_path / "model.onnx")
     assert report.certificate.passed, "ONNX Runtime computes what PyTorch does"
     preprocess = model.contract().preprocess

@@ -111,6 +111,10 @@ def test_without_an_argument_the_best_checkpoint_of_the_newest_run_is_exported_s
         run.mkdir(parents=True)
         (run / "best.safetensors").write_bytes(checkpoint.read_bytes())
         os.utime(run / "best.safetensors", (2e9 - 100 * age,) * 2)
+    killed = tmp_path / "runs" / "killed"
+    killed.mkdir()
+    save_checkpoint(killed / "best.safetensors", lively_model(), CONFIG, {"epoch": 3})
+    os.utime(killed / "best.safetensors", (3e9,) * 2)
     assert defnet("export", "--count", 2) == 0
     assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.onnx")] == ["runs/new/best.onnx"]
     lines = capsys.readouterr().err.splitlines()
@@ -125,6 +129,24 @@ def test_without_an_argument_the_best_checkpoint_of_the_newest_run_is_exported_s
     ]
     assert "PyTorch" in stages[0] and "opset 18" in stages[1] and "MB" in stages[4]
     assert lines[-1].startswith("runs/new/best.onnx: agrees with PyTorch; score a folder with: defnet score FOLDER")
+
+
+def test_a_run_that_was_not_finished_is_not_exported(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    killed = tmp_path / "runs" / "killed"
+    killed.mkdir(parents=True)
+    (killed / "config.json").write_text("{}")
+    for name in ("best", "last"):
+        save_checkpoint(killed / f"{name}.safetensors", lively_model(), CONFIG, {"epoch": 3})
+    assert defnet("export", "runs/killed") == 3
+    message = capsys.readouterr().err
+    assert "runs/killed was not finished, so its intervals are not calibrated" in message
+    assert "defnet train --resume --out runs/killed, or calibrate it: defnet calibrate" in message
+    assert defnet("export", "runs/killed/last.safetensors") == 3
+    assert "last.safetensors was never calibrated" in capsys.readouterr().err
+    assert defnet("export") == 2
+    assert "no finished run in ./runs" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.onnx"))
 
 
 def test_info_shows_the_certificate_as_a_table(exported, capsys, monkeypatch):

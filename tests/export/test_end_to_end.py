@@ -200,7 +200,9 @@ def test_a_checkpoint_becomes_both_files(tmp_path: Path) -> None:
 
     checkpoint, out = tmp_path / "best.safetensors", tmp_path / "model.onnx"
     merged = tmp_path / "model.e2e.onnx"
-    save_checkpoint(checkpoint, tiny_tower(), TrainConfig(model=ModelConfig(tower=TINY, weights="random")), {})
+    save_checkpoint(
+        checkpoint, tiny_tower(), TrainConfig(model=ModelConfig(tower=TINY, weights="random")), {"calibration": 1.0}
+    )
     merged.write_text("in the way")
     assert defnet("export", str(checkpoint), "--out", str(out), "--end-to-end") == 2
     assert not out.exists(), "that takes minutes for a large model, so both names are looked at first"

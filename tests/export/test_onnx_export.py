@@ -138,7 +138,7 @@ def test_an_export_that_would_give_nan_ends_with_a_gate_error_and_no_file(tmp_pa
     model = lively_model()
     model.calibration.fill_(float("nan"))
     checkpoint, out = tmp_path / "nan.safetensors", tmp_path / "nan.onnx"
-    save_checkpoint(checkpoint, model, CONFIG, {})
+    save_checkpoint(checkpoint, model, CONFIG, {"calibration": 1.0})
     with pytest.raises(GateError, match="interval by nan") as caught:
         export_onnx(checkpoint, out)
     assert caught.value.exit_code == 4

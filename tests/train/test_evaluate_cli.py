@@ -12,9 +12,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from defnet_infer.errors import CheckpointError, DefnetError, UsageError
+from defnet_infer.errors import CheckpointError, DatasetError, DefnetError, UsageError
 from defnet_train.checkpoint import load_checkpoint, save_checkpoint
 from defnet_train.cli import add_commands
+from defnet_train.run_results import read_results
 from tests.train.conftest import Run
 
 
@@ -50,6 +51,23 @@ def test_two_sessions_of_a_recipe_get_their_mean_and_a_folder_for_tables(
     with (tmp_path / "tables" / "8-cost.csv").open(newline="") as file:
         counts = {row["model"]: row for row in csv.DictReader(file)}["smoke (2 sessions)"]
     assert counts["heads"] == "684", "18 of quality, 270 of scenes, 396 of distortions"
+
+
+def test_an_unfinished_run_is_measured_with_a_note_and_reaches_no_table(
+    app: typer.Typer, smoke_run: Run, tmp_path: Path
+) -> None:
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    shutil.copy(smoke_run.out / "config.json", killed)
+    model, info = load_checkpoint(smoke_run.out / "best.safetensors")
+    save_checkpoint(killed / "best.safetensors", model, info.config, {"epoch": 0})
+    arguments = ["evaluate", str(killed), "--data", str(smoke_run.release.root), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert f"{killed} was not finished, so its intervals are not calibrated" in result.stderr
+    (entry,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["evaluations"]
+    assert entry["unfinished"]
+    with pytest.raises(DatasetError, match="holds no finished run"):
+        read_results(tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +22,17 @@ from defnet_train.config import DataConfig
 from defnet_train.evaluation_files import write_evaluations
 from defnet_train.initial_weights import describe_initial
 from defnet_train.loop import train
-from defnet_train.measuring import Part, Question, evaluate, over_sessions
+from defnet_train.measuring import CsvFile, Part, Question, evaluate, over_sessions
 from defnet_train.model import Defnet
+from defnet_train.readers import data_folder
 from defnet_train.recipe_file import apply_overrides
 from defnet_train.records import ImageRecord
+from defnet_train.run_data import load_data
+from defnet_train.run_directory import provenance
 from defnet_train.run_results import read_results
 from defnet_train.trained_on import TrainedOn, may_have_trained, split_anew
-from tests.train.conftest import Recorder, Run, make_release
+from defnet_train.uncertainty import FIGURES
+from tests.train.conftest import Recorder, Run, make_release, textured_photo
 
 
 def question(run: Run, **changes: object) -> Question:
@@ -102,6 +109,30 @@ def test_a_photo_less_shuffles_a_generated_split_and_is_told(smoke_run: Run, tmp
         calibrate_checkpoint(copy, root, Recorder(), settings=("data.missing=skip",))
 
 
+def test_an_original_more_deals_the_synthetic_copies_anew_and_is_told(smoke_run: Run, tmp_path: Path) -> None:
+    root, path = tmp_path / "data", tmp_path / "model.safetensors"
+    (root / "pristine").mkdir(parents=True)
+    (root / "ChallengeDB_release").symlink_to(smoke_run.release.root / "ChallengeDB_release")
+    for number in range(6):
+        textured_photo(1.0, number, 224).save(root / "pristine" / f"{number}.png")
+    config = apply_overrides(smoke_run.config, ["data.sets={ clive = 4, synthetic = 2 }", "data.synthetic_levels=[5]"])
+    about = provenance(load_data(config, root))
+    assert about["originals"] == 6
+    model, info = load_checkpoint(smoke_run.out / "best.safetensors")
+    save_checkpoint(path, model, config, info.record | about)
+    asked = Question(root=root, levels=True)
+    same = evaluate(path, asked, Recorder())
+    assert same.copies
+    assert not same.copies_seen
+    textured_photo(1.0, 6, 224).save(root / "pristine" / "6.png")
+    more = evaluate(path, asked, Recorder())
+    assert more.copies_seen
+    assert not more.seen, "other data sets are split as before"
+    assert not evaluate(path, replace(asked, levels=False), Recorder()).copies_seen
+    trained = TrainedOn.of_metadata(TrainedOn.of_checkpoint(load_checkpoint(path)[1]).to_metadata())
+    assert trained.originals == 6, "and an exported file knows it"
+
+
 @pytest.mark.parametrize(
     ("csv_file", "had", "anew"),
     [
@@ -120,9 +151,112 @@ def test_another_csv_file_is_another_set_and_hides_no_change_of_the_rest(
     ]
     trained = TrainedOn(sets=("clive", "csv"), split=DataConfig(csv="a.csv"), photos=had)
     assert split_anew(DataConfig(csv=csv_file), photos, trained) is anew
-    assert trained.may_know("all", DataConfig(csv=csv_file), photos) == (
+    assert trained.may_know("all", DataConfig(csv=csv_file), photos, photos) == (
         {"clive", "csv"} if csv_file == "a.csv" else {"clive"}
     )
+
+
+def of_csv(run: Run, path: Path) -> Path:
+    """The run's checkpoint, as if its photos had come from my.csv."""
+    model, info = load_checkpoint(run.out / "best.safetensors")
+    config = replace(info.config, data=replace(info.config.data, csv="my.csv", sets={"csv": 4}))
+    record = info.record | {"photos": {"csv": 60}, "photo_digests": {"csv": info.record["photo_digests"]["clive"]}}
+    save_checkpoint(path, model, config, record)
+    return path
+
+
+def write_list(file: Path, photos: Sequence[Path], part: str) -> Path:
+    """A CSV file that puts copies of photos, under other names, into one part."""
+    file.parent.mkdir(exist_ok=True)
+    lines = ["path,mos,split"]
+    for number, photo in enumerate(photos):
+        shutil.copy(photo, file.parent / f"copy-{number}.bmp")
+        lines.append(f"copy-{number}.bmp,{number},{part}")
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("part_of_run", "part", "name", "seen"),
+    [
+        ("train", "test", "sub.csv", True),
+        ("val", "test", "sub.csv", True),
+        ("val", "val", "sub.csv", False),
+        ("test", "test", "sub.csv", False),
+        ("test", "all", "my.csv", False),
+        ("train", "train", "my.csv", True),
+    ],
+)
+def test_photos_of_a_csv_file_are_known_by_themselves_not_by_its_name(
+    smoke_run: Run, tmp_path: Path, part_of_run: str, part: Part, name: str, seen: bool
+) -> None:
+    photos = load_data(smoke_run.config, smoke_run.release.root).of(part_of_run)
+    file = write_list(tmp_path / "mine" / name, [photo.path for photo in photos], "test" if part == "all" else part)
+    asked = Question(root=file, part=part)
+    assert evaluate(of_csv(smoke_run, tmp_path / "model.safetensors"), asked, Recorder()).seen is seen
+    data = load_data(apply_overrides(smoke_run.config, ["data.sets={ csv = 4 }", f"data.csv={name}"]), file.parent, ())
+    for model in (of_csv(smoke_run, tmp_path / "model.safetensors"), smoke_run.out / "best.safetensors"):
+        trained = TrainedOn.of_checkpoint(load_checkpoint(model)[1])
+        known = trained.may_know(part, DataConfig(csv=name), data.records, data.records)
+        assert known == ({"csv"} if seen else set()), "also where a release, not a list, named them to the run"
+
+
+def test_a_csv_file_is_the_runs_own_by_its_content(smoke_run: Run, tmp_path: Path) -> None:
+    photos = [photo.path for photo in load_data(smoke_run.config, smoke_run.release.root).of("test")]
+    file = write_list(tmp_path / "mine" / "sub.csv", photos, "test")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    path = of_csv(smoke_run, tmp_path / "model.safetensors")
+    assert evaluate(path, Question(root=file), Recorder()).csv == CsvFile("sub.csv", digest, of_run=False)
+    assert evaluate(path, question(smoke_run, sets=("clive",)), Recorder()).csv is None
+    model, info = load_checkpoint(path)
+    save_checkpoint(path, model, info.config, info.record | {"csv_sha256": digest})
+    found = evaluate(path, Question(root=file), Recorder())
+    assert found.to_json()["csv"] == {"name": "sub.csv", "sha256": digest, "of_run": True}
+    trained = TrainedOn.of_checkpoint(load_checkpoint(path)[1])
+    assert TrainedOn.of_metadata(trained.to_metadata()).csv_sha256 == digest
+
+
+def test_a_run_on_a_csv_file_keeps_its_digest(smoke_run: Run, tmp_path: Path) -> None:
+    data = load_data(smoke_run.config, smoke_run.release.root)
+    file = write_list(tmp_path / "mine" / "my.csv", [photo.path for photo in data.records], "")
+    config, root = data_folder(replace(smoke_run.config, optim=replace(smoke_run.config.optim, epochs=1)), file)
+    train(config, root, tmp_path / "run", Recorder(), "cpu")
+    found = evaluate(tmp_path / "run", Question(root=file), Recorder())
+    assert found.csv is not None
+    assert found.csv.of_run
+    assert not found.seen
+
+
+def test_without_digests_a_csv_file_is_known_by_its_name(smoke_run: Run, tmp_path: Path) -> None:
+    _, info = load_checkpoint(of_csv(smoke_run, tmp_path / "model.safetensors"))
+    del info.record["photo_digests"]
+    trained = TrainedOn.of_checkpoint(info)
+    assert trained.common(DataConfig(csv="my.csv"), ["csv"]) == {"csv"}
+    assert trained.common(DataConfig(csv="sub.csv"), ["csv"]) == set()
+
+
+def test_photos_that_trained_under_another_list_do_not_calibrate(smoke_run: Run, tmp_path: Path) -> None:
+    model = of_csv(smoke_run, tmp_path / "model.safetensors")
+    content = model.read_bytes()
+    data = load_data(smoke_run.config, smoke_run.release.root)
+    photos = [photo.path for photo in (*data.of("train")[:3], *data.of("test")[:7])]
+    file = write_list(tmp_path / "mine" / "sub.csv", photos, "val")
+    file.write_text(re.sub(r"-([5-9])\.bmp,(.),val", r"-\1.bmp,\2,test", file.read_text()))
+    with pytest.raises(
+        UsageError, match=r"3 of 10 validation and test photos in .*sub\.csv trained .*--data OTHER\.csv"
+    ):
+        calibrate_checkpoint(model, file, Recorder())
+    assert model.read_bytes() == content
+
+
+def test_weights_know_photos_of_a_csv_file_by_themselves(smoke_run: Run, tmp_path: Path) -> None:
+    start = of_csv(smoke_run, tmp_path / "start.safetensors")
+    data = load_data(smoke_run.config, smoke_run.release.root)
+    same = replace(smoke_run.config, data=replace(smoke_run.config.data, csv="sub.csv", sets={"csv": 4}))
+    records = [replace(record, dataset="csv") for record in data.records]
+    assert "may_know" not in describe_initial(start, same, replace(data, records=records)), "held out in both runs"
+    swapped = {"train": data.parts["test"], "val": data.parts["val"], "test": data.parts["train"]}
+    assert describe_initial(start, same, replace(data, records=records, parts=swapped))["may_know"] == ["csv"]
 
 
 def test_weights_that_know_the_held_out_photos_are_noted_and_reach_no_table(smoke_run: Run, tmp_path: Path) -> None:
@@ -151,10 +285,12 @@ def test_an_exported_file_tells_its_split(smoke_run: Run, tmp_path: Path) -> Non
     records = [ImageRecord(dataset="clive", path=Path("a"), mos=3, target=3, group="a", labels=None)] * about["photos"][
         "clive"
     ]
-    assert not trained.may_know("test", DataConfig(session=3), records)
-    assert trained.may_know("test", DataConfig(session=1), records) == {"clive"}
-    assert trained.may_know("test", DataConfig(session=3), records[1:]) == {"clive"}, "another split of fewer photos"
-    assert not TrainedOn.of_metadata({"photos": {"clive": 1}}).may_know("test", DataConfig(), records[:1])
+    assert not trained.may_know("test", DataConfig(session=3), records, records)
+    assert trained.may_know("test", DataConfig(session=1), records, records) == {"clive"}
+    assert trained.may_know("test", DataConfig(session=3), records[1:], records[1:]) == {"clive"}, (
+        "another split of fewer photos"
+    )
+    assert not TrainedOn.of_metadata({"photos": {"clive": 1}}).may_know("test", DataConfig(), records[:1], records[:1])
 
 
 def test_a_small_csv_file_of_test_photos_alone_can_be_measured(smoke_run: Run, tmp_path: Path) -> None:
@@ -250,6 +386,33 @@ def test_calibration_also_scales_the_noise_that_comes_from_the_marginal(
     again = calibrate_checkpoint(path, larger, Recorder(), settings=('data.labels=""',))
     assert load_file(path)["heads.quality.noise_factor"].item() == pytest.approx(factor, rel=1e-5), "fitted anew"
     assert again.factor == pytest.approx(done.factor, rel=1e-5)
+
+
+@pytest.mark.parametrize("noise", ["learned", "marginal"])
+def test_calibration_on_other_photos_leaves_no_figures_of_the_factor_before(
+    smoke_run: Run, larger: Path, tmp_path: Path, noise: str
+) -> None:
+    model, info = load_checkpoint(smoke_run.out / "best.safetensors")
+    config = apply_overrides(info.config, [f"model.head.noise={noise}"])
+    of_noise = Defnet(config.model)
+    of_noise.load_state_dict(model.state_dict(), strict=False)
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, of_noise, config, info.record)
+    as_csv = larger.parent / "others.csv"
+    photos = sorted((larger / "ChallengeDB_release" / "Images").iterdir())
+    as_csv.write_text("path,mos\n" + "".join(f"{photo},{50 + i % 40}\n" for i, photo in enumerate(photos)))
+    done = calibrate_checkpoint(path, as_csv, Recorder(), settings=('data.labels=""',))
+    record = load_checkpoint(path)[1].record
+    assert record["calibrated"]["coverage_test"] == done.coverage_test
+    for part in ("val", "test"):
+        before, after = info.record[part], record[part]
+        kinds = after["types"]["clive"]
+        assert kinds
+        for found in (after, after["datasets"]["clive"], *kinds.values()):
+            assert not {"coverage", "width"} & found.keys()
+        assert after["srcc"] == before["srcc"]
+        gone = before.keys() - after.keys()
+        assert gone == {*FIGURES} if noise == "marginal" else {"coverage", "width"}
 
 
 def test_what_folds_calibrated_is_not_replaced_by_the_few_photos_of_the_validation_part(

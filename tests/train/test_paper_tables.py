@@ -134,6 +134,21 @@ def test_zero_shot_figures_go_to_table_2_and_never_to_table_1(tmp_path: Path) ->
     assert column(made["8-cost"], "photos a second")[-1].value == 3.5
 
 
+def test_another_csv_file_is_a_data_set_of_its_own(tmp_path: Path) -> None:
+    settings = ("data.sets={ csv = 1 }", "data.csv=my.csv")
+    run(tmp_path, "a", {"csv": 0.8}, *settings, csv={"noise": 0.7})
+    for name, value, of_run in (("sub.csv", 0.3, False), ("my.csv", 0.4, False), ("my.csv", 0.75, True)):
+        folder = tmp_path / f"{name}-{of_run}"
+        evaluation(folder, {"csv": value}, *settings)
+        content = json.loads((folder / "evaluation.json").read_text())
+        content["evaluations"][0]["csv"] = {"name": name, "sha256": "0", "of_run": of_run}
+        (folder / "evaluation.json").write_text(json.dumps(content))
+    (result,), _ = read_results(tmp_path)
+    assert {key: found["srcc"] for key, found in result.trained.items()} == {"csv": 0.75}
+    assert {key: found["srcc"] for key, found in result.zero_shot.items()} == {"csv:sub.csv": 0.3, "csv:my.csv": 0.4}
+    assert column(tables(tmp_path)["2-zero-shot"], "csv:sub.csv")[1].value == 0.3
+
+
 def test_photos_that_may_have_trained_the_model_never_reach_a_table(tmp_path: Path) -> None:
     run(tmp_path, "a", {"clive": 0.8}, "data.sets={ clive = 1 }")
     evaluation(tmp_path / "b", {"clive": 0.99}, "data.sets={ clive = 1 }", seen=True)
