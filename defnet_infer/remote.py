@@ -69,7 +69,7 @@ def _require(system: Any, path: str, url: str) -> None:
         system.info(path)
     except FileNotFoundError as error:
         cause = error.__cause__
-        if cause is None or isinstance(cause, FileNotFoundError):
+        if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", 0) in (404, 410):
             advice = "give photos or folders that are there: defnet score URL..."
             raise UsageError(f"{url} does not exist; {advice}") from error
         raise UsageError(

@@ -153,6 +153,7 @@ class ResultsFile:
         unused = (self._created or remove) and not self._started and is_at(self._stream, self.path)
         self._stream.close()
         if unused:
+            behind(self.path).unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> ResultsFile:

@@ -53,7 +53,8 @@ class Scorer:
         max_pixels: Larger photos become error rows.
         fast_decode: Decode large JPEGs at a fraction of their size. Faster, with slightly other scores.
         color_managed: Convert photos with an embedded colour profile to sRGB.
-        decode_timeout: Seconds after which a decode is given up and its photo becomes an error row; 0 for never.
+        decode_timeout: Seconds after which a decode is given up and its photo becomes an error row; 0 for never. Pillow
+            images are decoded when they are reached, without this limit.
 
     Raises:
         ArtifactError: If the model file cannot be used.

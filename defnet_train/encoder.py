@@ -188,6 +188,19 @@ def _context_needed(tokens_JL: Tensor) -> int:
     return int(tokens_JL.argmax(dim=-1).max()) + 1
 
 
+def refuse_idle_dropout(name: str, dropout: float) -> None:
+    """Refuse a setting that would mean nothing; checkpoints of runs that had it are read all the same.
+
+    Raises:
+        UsageError: If the tower has no layer for dropout.
+    """
+    if dropout and not (name in TOWERS and TOWERS[name].multilevel):
+        known = ", ".join(key for key, tower in TOWERS.items() if tower.multilevel)
+        raise UsageError(
+            f"model.dropout = {dropout} is for a tower with a hidden projection ({known}); {name} has none"
+        )
+
+
 def _build_clip(name: str, weights: str, dropout: float) -> nn.Module:
     if name not in open_clip.list_models():
         open_clip.add_model_config(Path(__file__).parent / "towers" / f"{name}.json")
@@ -195,11 +208,6 @@ def _build_clip(name: str, weights: str, dropout: float) -> nn.Module:
         raise CheckpointError(f"CLIP weights {weights} not found; pass a file, 'openai' or 'random'")
     if TOWERS[name].multilevel and weights != "random":
         raise CheckpointError(f"no CLIP weights exist for {name}; set model.weights=random and model.trunk_weights")
-    if dropout and not TOWERS[name].multilevel:
-        known = ", ".join(key for key, tower in TOWERS.items() if tower.multilevel)
-        raise UsageError(
-            f"model.dropout = {dropout} is for a tower with a hidden projection ({known}); {name} has none"
-        )
     root_logger = logging.getLogger()
     level = root_logger.level
     root_logger.setLevel(logging.ERROR)  # open_clip warns about every model built without weights

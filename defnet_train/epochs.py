@@ -149,7 +149,9 @@ class Epochs:
         if not position.epoch:
             return
         epoch = position.epoch - 1
-        record = {"epoch": epoch, "val_srcc": position.entries[-1]["val_srcc"]}
+        known = (self._run.init or {}).get("may_know")
+        record = {"epoch": epoch, "val_srcc": position.entries[-1]["val_srcc"], **self._run.provenance}
+        record |= {"start_may_know": known} if known else {}
         save_checkpoint(self._run.last_file, model, self._config, record)
         if position.best_epoch == epoch:
             save_checkpoint(self._run.best_file, model, self._config, record)

@@ -112,7 +112,7 @@ def dataset_figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Seq
 
 def _defined(figures: Mapping[str, float]) -> dict[str, float]:
     """Those that are numbers: where all opinions are equal there is no correlation, and JSON has no word for that."""
-    return {name: value for name, value in figures.items() if not math.isnan(value)}
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 def _uncertainty(outputs: Mapping[str, npt.NDArray[np.float32]], target: npt.NDArray[np.floating]) -> dict[str, float]:
@@ -181,14 +181,14 @@ def series_figures(outputs: Mapping[str, npt.NDArray[np.float32]], records: Sequ
     below: list[bool] = []
     for (kind, group), steps in ladders.items():
         levels, values = zip((0, float(originals[group])), *sorted(steps), strict=True)
-        by_kind.setdefault(kind, []).append(srcc(np.array(values), np.array(levels)))
+        order = srcc(np.array(values), np.array(levels))
+        if not math.isnan(order):  # A gray photo has no colour to lose: its copies are all alike.
+            by_kind.setdefault(kind, []).append(order)
         below += [value < originals[group] for value in values[1:]]
     means = [float(np.mean(orders)) for orders in by_kind.values()]
-    found = {
-        "level_order": float(np.mean(means)),
-        "level_order_worst": max(means),
-        "original_on_top": float(np.mean(below)),
-    }
+    found = {"original_on_top": float(np.mean(below))}
+    if means:
+        found |= {"level_order": float(np.mean(means)), "level_order_worst": max(means)}
     strong = np.array([record.level >= STRONG for record in records])
     if "distortion" in outputs and strong.any():
         labels = targets_of(records).distortion.numpy()

@@ -65,6 +65,8 @@ def write_evaluations(folder: Path, evaluations: Sequence[Evaluation]) -> int:
         Number of figures.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # First: by this file the next evaluation knows the folder again, should this one be stopped.
+    write_json(folder / "evaluation.json", {"evaluations": [evaluation.to_json() for evaluation in evaluations]})
     rows = [row for evaluation in evaluations for row in photo_rows(evaluation)]
     with replacing(folder / "photos.csv") as draft, draft.open("w", newline="", encoding="utf-8") as file:
         # Models without uncertainty leave those cells empty.
@@ -72,7 +74,6 @@ def write_evaluations(folder: Path, evaluations: Sequence[Evaluation]) -> int:
         writer = csv.DictWriter(file, list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    write_json(folder / "evaluation.json", {"evaluations": [evaluation.to_json() for evaluation in evaluations]})
     several = len(evaluations) > 1
     return sum(
         _draw(evaluation, folder / f"model-{place}" if several else folder)
@@ -85,7 +86,12 @@ def _draw(evaluation: Evaluation, folder: Path) -> int:
     keys = np.array([record.dataset for record in evaluation.records])
     score = evaluation.outputs["score"].astype(float)
     points = {key: (score[keys == key], target[keys == key]) for key in dict.fromkeys(keys.tolist())}
-    points = {key: found for key, found in points.items() if len(found[0]) >= FEWEST_PHOTOS}
+    # Of too few photos, or of photos that are all alike, there is nothing to see.
+    points = {
+        key: found
+        for key, found in points.items()
+        if len(found[0]) >= FEWEST_PHOTOS and all(np.ptp(values) > 0 for values in found)
+    }
     figures = {}
     if "interval" in evaluation.outputs:
         name = " and ".join(dict.fromkeys(keys.tolist()))

@@ -59,10 +59,11 @@ def write_pairs(folder: Path, pairs: Sequence[Pair], figure: Figure) -> None:
         StorageError: If gmad.csv cannot be written.
         OSError: If a picture cannot be.
     """
-    save(figure, folder, "gmad")
+    # First: by this file the next competition knows the folder again, should this one be stopped.
     with replacing(folder / "gmad.csv") as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(
             (p.defender, p.attacker, p.level, p.better, p.worse, *p.defender_scores, *p.attacker_scores) for p in pairs
         )
+    save(figure, folder, "gmad")

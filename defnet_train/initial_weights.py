@@ -10,6 +10,7 @@ from typing import Any
 from defnet_infer.errors import CheckpointError, UsageError
 from defnet_train.checkpoint import NO_WEIGHTS, load_checkpoint
 from defnet_train.config import TrainConfig
+from defnet_train.encoder import refuse_idle_dropout
 from defnet_train.model import Defnet
 from defnet_train.run_data import RunData
 from defnet_train.trained_on import TrainedOn, may_have_trained, split_anew
@@ -40,6 +41,7 @@ def starting_weights(init: Path | None, config: TrainConfig, data: RunData | Non
         UsageError: If folds could not be new to a model that starts from a checkpoint.
         CheckpointError: If a file of weights is missing, cannot be read or is of another architecture.
     """
+    refuse_idle_dropout(config.model.tower, config.model.dropout)
     if init is None:
         if config.model.weights not in ("random", "openai") or config.model.trunk_weights:
             Defnet(config.model, config.loss.overview_gradient)

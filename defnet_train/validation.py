@@ -73,4 +73,5 @@ def validate(
     keys = np.array([r.dataset for r in records])
     target = np.array([r.target for r in records])
     by_set = {str(key): srcc(outputs["score"][keys == key], target[keys == key]) for key in np.unique(keys)}
+    by_set = {key: value for key, value in by_set.items() if np.isfinite(value)}
     return Validation(by_set, checkpoint_figure(choice, _mean(by_set), outputs, records))

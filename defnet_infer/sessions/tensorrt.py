@@ -6,6 +6,7 @@ command that builds the right one. Not covered by tests on machines without a GP
 
 from __future__ import annotations
 
+import contextlib
 import queue
 from os import PathLike
 from pathlib import Path
@@ -97,7 +98,8 @@ class TensorRtSession:
             step = self.photos_per_call
             parts = [lane.run(crops[k : k + step], overview[k : k + step]) for k in range(0, len(crops), step)]
         finally:
-            self._free.put(lane)
+            if lane in self._lanes:  # It is not if the session was closed meanwhile.
+                self._free.put(lane)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def inspect(self) -> str:
@@ -109,7 +111,10 @@ class TensorRtSession:
         for lane in self._lanes:
             lane.close()
         self._lanes = []
-        self._free = queue.SimpleQueue()
+        # The queue stays: whoever waits at it is told.
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._free.get_nowait()
         self._free.put(None)
         self._engine = None
         self._runtime = None

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from defnet_infer.errors import CheckpointError, UsageError
 from defnet_infer.taxonomy import PRESETS
-from defnet_train.encoder import TOWERS, Encoder
+from defnet_train.encoder import TOWERS, Encoder, refuse_idle_dropout
 from defnet_train.model import Defnet
 from tests.train.conftest import TINY
 
@@ -150,7 +150,10 @@ def test_the_projection_of_the_small_tower_bends_and_drops_only_in_training() ->
 
 def test_dropout_is_refused_where_there_is_no_hidden_projection_to_drop_from() -> None:
     with pytest.raises(UsageError, match=rf"model\.dropout = 0\.2 is for .*mobilenetv2_100\); {TINY} has none"):
-        Encoder(TINY, "paper", dropout=0.2)
+        refuse_idle_dropout(TINY, 0.2)
+    refuse_idle_dropout("mobilenetv2_100", 0.2)
+    refuse_idle_dropout(TINY, 0.0)
+    Encoder(TINY, "paper", dropout=0.2)  # A checkpoint of a run that had it can be read.
 
 
 def test_weights_that_do_not_fit_or_are_not_there_are_named(tmp_path: Path) -> None:

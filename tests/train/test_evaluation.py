@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from defnet_train.batches import FeatureViews
-from defnet_train.evaluation import figures, predict, reference_scores
+from defnet_train.evaluation import figures, predict, reference_scores, series_figures
 from defnet_train.labels import Labels
 from defnet_train.model import Defnet
 from defnet_train.records import ImageRecord
@@ -77,6 +77,22 @@ def test_what_is_not_defined_is_left_out_and_takes_nothing_from_other_sets(share
     assert {"srcc", "plcc", "krcc", "fused_srcc"}.isdisjoint(both["datasets"]["equal"])
     assert both["srcc"] == both["datasets"]["clive"]["srcc"] == pytest.approx(1)
     json.dumps([one, both], allow_nan=False)
+
+
+def test_a_kind_that_a_photo_cannot_show_counts_in_no_order() -> None:
+    """A gray photo without colour to lose, beside one that has it."""
+    ladder = [("", 0), *(("desaturation", level) for level in (1, 2, 3))]
+    about = {"dataset": "synthetic", "mos": 0, "target": None, "labels": None, "series": True}
+    photos = [
+        ImageRecord(path=Path(group), group=group, kind=kind, level=level, **about)
+        for group in ("gray", "colour")
+        for kind, level in ladder
+    ]
+    both = series_figures({"score": np.array([3, 3, 3, 3, 4, 3, 2, 1], np.float32)}, photos)
+    assert both["level_order"] == both["level_order_worst"] == pytest.approx(-1)
+    assert both["original_on_top"] == pytest.approx(0.5)
+    gray = series_figures({"score": np.full(4, 3, np.float32)}, photos[:4])
+    assert gray == {"original_on_top": 0.0}
 
 
 def test_class_accuracies_are_over_labelled_photos_and_absent_without_any(shared_model: Defnet) -> None:
