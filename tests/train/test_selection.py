@@ -18,6 +18,7 @@ from defnet_train.listener import Silent
 from defnet_train.records import ImageRecord
 from defnet_train.run_data import RunData
 from defnet_train.run_directory import RunDirectory
+from defnet_train.safe_write import write_json
 from defnet_train.selection import checkpoint_figure
 from tests.train.conftest import TINY
 from tests.train.test_trainer import config_with, trainer_of
@@ -76,6 +77,8 @@ def test_an_epoch_is_kept_for_the_figure_that_was_chosen_and_logged_with_its_cor
     found = [photo("bid", Labels((k % 9,), k % 11), 1 + k / 4) for k in range(15)]
     data = RunData(found, {"train": [], "val": list(range(15)), "test": []})
     run = RunDirectory(tmp_path)
+    about = {"config": config.to_dict(), "root": "", "init": None, "data": {}, "provenance": {}}
+    write_json(run.config_file, about)
     Epochs(trainer.fabric, config, run, trainer, source, data, Silent(), threading.Event()).run_all()
     outputs = predict(trainer.model, source, range(15))
     right = [np.mean(outputs["scene"].argmax(1) == np.arange(15) % 9)]
