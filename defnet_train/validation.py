@@ -22,7 +22,7 @@ class Validation(NamedTuple):
     """What an epoch is worth."""
 
     by_set: dict[str, float]
-    """SRCC of the rated validation photos of every data set."""
+    """SRCC of the rated validation photos of every data set that has one."""
     figure: float
     """What chooses the checkpoint, see `selection.checkpoint_figure`."""
 
@@ -33,9 +33,7 @@ class Validation(NamedTuple):
 
 
 def _mean(by_set: dict[str, float]) -> float:
-    # A set of one validation photo has no correlation, and must not take that of the others away.
-    known = [value for value in by_set.values() if np.isfinite(value)]
-    return float(np.mean(known)) if known else float("nan")
+    return float(np.mean(list(by_set.values()))) if by_set else float("nan")
 
 
 def validate(
@@ -73,5 +71,6 @@ def validate(
     keys = np.array([r.dataset for r in records])
     target = np.array([r.target for r in records])
     by_set = {str(key): srcc(outputs["score"][keys == key], target[keys == key]) for key in np.unique(keys)}
+    # A set of one validation photo has no correlation, and must not take that of the others away.
     by_set = {key: value for key, value in by_set.items() if np.isfinite(value)}
     return Validation(by_set, checkpoint_figure(choice, _mean(by_set), outputs, records))
